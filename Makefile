@@ -9,8 +9,8 @@ PARTS := $(foreach part,agent preload native,$(if $(wildcard $(part)/Makefile),$
 
 all: $(PARTS)
 
-# The shim holds a copy of the agent's player.
-preload: $(filter agent,$(PARTS))
+# The shim and the addon use tables that the agent's build makes.
+preload native: $(filter agent,$(PARTS))
 
 $(PARTS):
 	$(MAKE) -C $@

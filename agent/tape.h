@@ -1,0 +1,114 @@
+/*
+ * tape.h - the layout of a tape: a list of system calls, compiled by TypeScript
+ * (supervisor/tape/) and played by the player (player.c) inside a process.
+ *
+ * The only definition of these numbers. tape-layout.c prints them as TypeScript
+ * (supervisor/tape/layout.ts, made by the build), so nothing is written twice.
+ *
+ * A tape is one region of memory:
+ *
+ *   base                    base + code_size
+ *   | player code (r-x) ... | header | slots | ops | data, stacks, frames ... |
+ *
+ * All offsets in the header and in TAPE_ARG_DATA arguments count from the header,
+ * which stands at base + code_size, page-aligned.
+ */
+#ifndef PROCS_TAPE_H
+#define PROCS_TAPE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define TAPE_MAGIC   0x3145504154435250ull /* "PRCTAPE1", little-endian */
+#define TAPE_VERSION 1
+
+#define TAPE_NO_SLOT 0xffffffffu
+
+/* What an operation does. Values are stable and never reused. */
+enum tape_kind {
+    TAPE_CALL = 1,    /* one system call */
+    TAPE_REPEAT = 2,  /* read/write kind call (fd, buffer, length[, offset]) until the length is complete */
+    TAPE_SPAWN = 3,   /* clone3(args, size); the child goes on at operation arg[2] */
+    TAPE_BARRIER = 4, /* wait until arg[1] arrivals were counted at the u32 arg[0] */
+    TAPE_CHECK = 5,   /* crc32c of arg[1] bytes at arg[0] is `want` */
+    TAPE_LEAVE = 6,   /* rt_sigreturn with the stack pointer at arg[0]: the tape ends, the program goes on */
+    TAPE_END = 7,     /* stop with a breakpoint trap, for the tracer */
+};
+
+/* What a result has to be. A negative errno outside it ends the tape. */
+enum tape_expect {
+    TAPE_EXPECT_ANY = 0,   /* anything; the result is only noted */
+    TAPE_EXPECT_OK = 1,    /* not an error */
+    TAPE_EXPECT_EQUAL = 2, /* exactly `want` */
+};
+
+/* How an argument is made. */
+enum tape_arg {
+    TAPE_ARG_IMMEDIATE = 0, /* the value itself */
+    TAPE_ARG_SLOT = 1,      /* the result kept in that slot */
+    TAPE_ARG_DATA = 2,      /* address of the header + the value */
+};
+
+struct tape_op {
+    uint16_t kind;
+    uint16_t expect;
+    uint32_t label; /* what TypeScript calls this operation in an error */
+    uint32_t number;
+    uint32_t slot; /* where the result is kept, or TAPE_NO_SLOT */
+    uint8_t arg_kind[6];
+    uint8_t pad[2];
+    uint64_t arg[6];
+    int64_t want;
+};
+
+struct tape_header {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t op_count;
+    uint64_t ops;   /* offset of the first operation */
+    uint64_t slots; /* offset of the result slots, int64_t each */
+    int32_t report_fd; /* where a failure is written before exit; -1: trap for the tracer instead */
+    uint32_t failed;   /* set before the trap: 1 and the three fields below */
+    uint32_t failed_label;
+    int32_t failed_errno;
+    uint32_t failed_op;
+    uint32_t pad;
+    uint64_t base;      /* where the loader puts the region (start.c) */
+    uint64_t code_size; /* length of the player code in front of the header */
+    uint64_t size;      /* length of the whole region, code included */
+};
+
+/* What is written to report_fd when an operation fails. */
+struct tape_failure {
+    uint32_t magic; /* TAPE_FAILURE_MAGIC */
+    uint32_t label;
+    int32_t error; /* a positive errno */
+    uint32_t op;
+    int64_t result;
+};
+
+#define TAPE_FAILURE_MAGIC 0x4c494146u /* "FAIL" */
+
+#define TAPE_ASSERT(cond) _Static_assert(cond, #cond)
+
+TAPE_ASSERT(sizeof(struct tape_op) == 80);
+TAPE_ASSERT(offsetof(struct tape_op, label) == 4);
+TAPE_ASSERT(offsetof(struct tape_op, number) == 8);
+TAPE_ASSERT(offsetof(struct tape_op, slot) == 12);
+TAPE_ASSERT(offsetof(struct tape_op, arg_kind) == 16);
+TAPE_ASSERT(offsetof(struct tape_op, arg) == 24);
+TAPE_ASSERT(offsetof(struct tape_op, want) == 72);
+TAPE_ASSERT(sizeof(struct tape_header) == 80);
+TAPE_ASSERT(offsetof(struct tape_header, ops) == 16);
+TAPE_ASSERT(offsetof(struct tape_header, slots) == 24);
+TAPE_ASSERT(offsetof(struct tape_header, report_fd) == 32);
+TAPE_ASSERT(offsetof(struct tape_header, failed) == 36);
+TAPE_ASSERT(offsetof(struct tape_header, failed_label) == 40);
+TAPE_ASSERT(offsetof(struct tape_header, failed_errno) == 44);
+TAPE_ASSERT(offsetof(struct tape_header, failed_op) == 48);
+TAPE_ASSERT(offsetof(struct tape_header, base) == 56);
+TAPE_ASSERT(offsetof(struct tape_header, code_size) == 64);
+TAPE_ASSERT(offsetof(struct tape_header, size) == 72);
+TAPE_ASSERT(sizeof(struct tape_failure) == 24);
+
+#endif

@@ -1,0 +1,136 @@
+/*
+ * descriptor.cc - descriptors of other processes and calls on descriptors that Node
+ * lacks: pidfd_getfd, kcmp, fcntl, pipe contents, memfd.
+ */
+#include "binding.h"
+
+#include <fcntl.h>
+#include <linux/kcmp.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <vector>
+
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438
+#endif
+
+namespace {
+
+Napi::Value number_or_throw(const Napi::CallbackInfo &info, const char *call, long result)
+{
+    if (result < 0)
+        throw system_error(info.Env(), call, errno);
+    return Napi::Number::New(info.Env(), static_cast<double>(result));
+}
+
+Napi::Value pidfd_open(const Napi::CallbackInfo &info)
+{
+    return number_or_throw(info, "pidfd_open", syscall(SYS_pidfd_open, to_int(info[0]), 0));
+}
+
+/* pidfdGetfd(pidfd, fd): a duplicate of the other process's descriptor, close-on-exec. */
+Napi::Value pidfd_getfd(const Napi::CallbackInfo &info)
+{
+    return number_or_throw(info, "pidfd_getfd", syscall(SYS_pidfd_getfd, to_int(info[0]), to_int(info[1]), 0));
+}
+
+/* sameFile(pid1, fd1, pid2, fd2): whether both are one open file description. kcmp(2), KCMP_FILE. */
+Napi::Value same_file(const Napi::CallbackInfo &info)
+{
+    long result = syscall(SYS_kcmp, to_int(info[0]), to_int(info[2]), KCMP_FILE, to_int(info[1]), to_int(info[3]));
+    if (result < 0)
+        throw system_error(info.Env(), "kcmp", errno);
+    return Napi::Boolean::New(info.Env(), result == 0);
+}
+
+/* fcntl(fd, command, argument). */
+Napi::Value fcntl_number(const Napi::CallbackInfo &info)
+{
+    return number_or_throw(info, "fcntl", fcntl(to_int(info[0]), to_int(info[1]), to_int(info[2])));
+}
+
+/*
+ * pipeContents(fd, packets): Buffer[] with what waits in a pipe, left in it: tee(2)
+ * into a pipe of the same size. With packets each one is a buffer of its own.
+ */
+Napi::Value pipe_contents(const Napi::CallbackInfo &info)
+{
+    Napi::Env env = info.Env();
+    int fd = to_int(info[0]);
+    bool packets = info[1].As<Napi::Boolean>().Value();
+    auto result = Napi::Array::New(env);
+    int waiting = 0;
+    if (ioctl(fd, FIONREAD, &waiting) < 0)
+        throw system_error(env, "FIONREAD", errno);
+    if (waiting == 0)
+        return result;
+
+    int own[2];
+    if (pipe2(own, O_CLOEXEC | O_NONBLOCK | (packets ? O_DIRECT : 0)) < 0)
+        throw system_error(env, "pipe2", errno);
+    int size = fcntl(fd, F_GETPIPE_SZ);
+    int error = fcntl(own[1], F_SETPIPE_SZ, size) < 0 ? errno : 0;
+    if (error == 0 && tee(fd, own[1], waiting, SPLICE_F_NONBLOCK) != waiting)
+        error = errno ? errno : EIO;
+    std::vector<uint8_t> bytes(waiting);
+    for (uint32_t count = 0; error == 0;) {
+        ssize_t got = read(own[0], bytes.data(), bytes.size());
+        if (got < 0 && errno == EAGAIN)
+            break;
+        if (got <= 0) {
+            error = got < 0 ? errno : EIO;
+            break;
+        }
+        result.Set(count++, Napi::Buffer<uint8_t>::Copy(env, bytes.data(), got));
+    }
+    close(own[0]);
+    close(own[1]);
+    if (error != 0)
+        throw system_error(env, "tee", error);
+    return result;
+}
+
+Napi::Value memfd(const Napi::CallbackInfo &info)
+{
+    std::string name = info[0].As<Napi::String>();
+    return number_or_throw(info, "memfd_create", memfd_create(name.c_str(), MFD_CLOEXEC));
+}
+
+/* pipePair(): [read end, write end], close-on-exec. */
+Napi::Value pipe_pair(const Napi::CallbackInfo &info)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        throw system_error(info.Env(), "pipe2", errno);
+    auto result = Napi::Array::New(info.Env(), 2);
+    result.Set(0u, ends[0]);
+    result.Set(1u, ends[1]);
+    return result;
+}
+
+/* reflink(from, to): FICLONE. ioctl_ficlone(2). */
+void reflink(const Napi::CallbackInfo &info)
+{
+    if (ioctl(to_int(info[1]), 0x40049409 /* FICLONE */, to_int(info[0])) < 0)
+        throw system_error(info.Env(), "FICLONE", errno);
+}
+
+} // namespace
+
+void export_descriptor(Napi::Env env, Napi::Object exports)
+{
+    exports.Set("pidfdOpen", Napi::Function::New(env, pidfd_open));
+    exports.Set("pidfdGetfd", Napi::Function::New(env, pidfd_getfd));
+    exports.Set("sameFile", Napi::Function::New(env, same_file));
+    exports.Set("fcntl", Napi::Function::New(env, fcntl_number));
+    exports.Set("pipeContents", Napi::Function::New(env, pipe_contents));
+    exports.Set("memfd", Napi::Function::New(env, memfd));
+    exports.Set("pipePair", Napi::Function::New(env, pipe_pair));
+    exports.Set("reflink", Napi::Function::New(env, reflink));
+}
