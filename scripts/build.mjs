@@ -4,8 +4,8 @@
  * Lazy imports stay lazy: each becomes a chunk of its own.
  */
 import { spawnSync } from 'node:child_process';
-import { rmSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
@@ -15,10 +15,11 @@ const bundle = join(root, 'dist/bundle');
 const tsc = spawnSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, 'tsconfig.json')], {
   stdio: 'inherit',
 });
-if (tsc.status !== 0) process.exit(tsc.status ?? 1);
+// Type errors fail the build, but tsc has emitted all the same: the bundle is made, and can be tried.
+process.exitCode = tsc.status ?? 1;
 
-rmSync(bundle, { recursive: true, force: true });
-await build({
+const { outputFiles } = await build({
+  write: false,
   entryPoints: { procs: join(root, 'dist/main.js') },
   outdir: bundle,
   outExtension: { '.js': '.mjs' },
@@ -33,3 +34,14 @@ await build({
   // Bundled CommonJS dependencies call require() for Node's own modules.
   banner: { js: "import { createRequire as bundleRequire } from 'node:module'; const require = bundleRequire(import.meta.url);" },
 });
+
+// Each file appears whole, and stale ones go last: a procs that starts during a build finds all it needs.
+mkdirSync(bundle, { recursive: true });
+for (const { path, contents } of outputFiles) {
+  writeFileSync(`${path}.tmp`, contents);
+  renameSync(`${path}.tmp`, path);
+}
+const made = new Set(outputFiles.map(({ path }) => basename(path)));
+for (const name of readdirSync(bundle)) {
+  if (!made.has(name)) rmSync(join(bundle, name));
+}
