@@ -8,6 +8,7 @@ import { availableParallelism } from 'node:os';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { writeCodeCache } from './code-cache.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
@@ -31,7 +32,9 @@ const make = spawnSync(
   // Inherited make variables (a build started by another make) are not ours.
   { cwd: root, stdio: 'inherit', env: { ...process.env, MAKEFLAGS: '', MAKELEVEL: '' } },
 );
-process.exit(make.status ?? 1);
+if (make.status !== 0) process.exit(make.status ?? 1);
+
+writeCodeCache(root);
 
 function checkNode() {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);

@@ -8,10 +8,11 @@ const program = new Command('procs')
   .description('Checkpoint running programs to a file, and resume them later')
   .version(packageVersion());
 
-await program.parseAsync();
+// The bundle is a CommonJS script, for V8's code cache: no top-level await in supervisor/.
+void program.parseAsync();
 
 function packageVersion(): string {
-  // dist/main.js and dist/bundle/procs.mjs are one and two levels below the package.
+  // dist/main.js and dist/bundle/supervisor.cjs are one and two levels below the package.
   for (const up of ['../package.json', '../../package.json']) {
     try {
       return (JSON.parse(readFileSync(new URL(up, import.meta.url), 'utf8')) as { version: string }).version;
