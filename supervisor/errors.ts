@@ -57,6 +57,8 @@ export const ERRORS = {
   PROCS_ERR_IMAGE_VERSION: { exit: EXIT.BAD_IMAGE, remedy: 'use the version of procs that wrote it, or a newer one' },
   PROCS_ERR_IMAGE_ARCH: { exit: EXIT.BAD_IMAGE, remedy: 'resume it on a machine of that architecture' },
   PROCS_ERR_IMAGE_DAMAGED: { exit: EXIT.BAD_IMAGE, remedy: '"procs verify" lists the checkpoints that are whole' },
+  PROCS_ERR_IMAGE_EMPTY: { exit: EXIT.BAD_IMAGE, remedy: 'its program was ended before the first checkpoint was complete: start it again' },
+  PROCS_ERR_IMAGE_READ: { exit: EXIT.IO, remedy: 'look at the kernel log, or use a copy of the image' },
   PROCS_ERR_IMAGE_WRITE: { exit: EXIT.IO },
   PROCS_ERR_FILE_CHANGED: { exit: EXIT.BAD_IMAGE },
   PROCS_ERR_PIDS: { exit: EXIT.UNAVAILABLE },
