@@ -103,10 +103,22 @@ export function unprivilegedUser(): User {
 
 /** Runs the body as root and as an ordinary user when the tests run as root, else once as the current user. */
 export async function asUsers(t: Test, body: (t: Test, user: User) => Promise<unknown> | void): Promise<void> {
-  const users = process.getuid?.() === 0 ? [currentUser(), unprivilegedUser()] : [currentUser()];
-  for (const user of users) {
-    await t.test(`as ${user.name}`, (subtest) => Promise.resolve(body(subtest, user)));
-  }
+  const run = (user: User, skip: string | false) =>
+    t.test(`as ${user.name}`, { skip }, async (subtest) => {
+      await body(subtest, user);
+    });
+  await run(currentUser(), false);
+  if (process.getuid?.() !== 0) return;
+  const user = unprivilegedUser();
+  await run(user, whyNotAs(user));
+}
+
+/** Why nothing can be tested as this user here, if so. */
+function whyNotAs(user: User): string | false {
+  const [command, ...args] = [...user.prefix, process.execPath, '--version'] as [string, ...string[]];
+  const { error, status } = spawnSync(command, args, { env: { PATH: process.env['PATH'] } });
+  if (error) return `cannot run setpriv, of util-linux: ${error.message}`;
+  return status === 0 ? false : `${user.name} cannot execute ${process.execPath}`;
 }
 
 /** A fresh directory that belongs to the user, removed when the test passed; kept, and named, when it failed. */
