@@ -115,9 +115,9 @@ export async function asUsers(t: Test, body: (t: Test, user: User) => Promise<un
 
 /** Why nothing can be tested as this user here, if so. */
 function whyNotAs(user: User): string | false {
-  const [command, ...args] = [...user.prefix, process.execPath, '--version'] as [string, ...string[]];
-  const { error, status } = spawnSync(command, args, { env: { PATH: process.env['PATH'] } });
-  if (error) return `cannot run setpriv, of util-linux: ${error.message}`;
+  const { error, status } = spawnSync('/usr/bin/env', [...user.prefix, process.execPath, '--version'], { env: { PATH: process.env['PATH'] } });
+  if (error) return error.message;
+  if (status === 127) return 'setpriv, of util-linux, is not installed';
   return status === 0 ? false : `${user.name} cannot execute ${process.execPath}`;
 }
 
