@@ -12,7 +12,7 @@ export function writeCodeCache(root) {
   const cache = join(bundle, `supervisor.cjs.${process.version}-${process.arch}.cache`);
   const fresh = `${cache}.${process.pid}`;
   rmSync(cache, { force: true });
-  spawnSync(process.execPath, ['--no-warnings', join(bundle, 'procs.cjs'), '--help'], {
+  spawnSync(process.execPath, ['--no-warnings', '--v8-pool-size=1', join(bundle, 'procs.cjs'), '--help'], {
     stdio: 'ignore',
     env: { ...process.env, NODE_OPTIONS: '', PROCS_WRITE_CODE_CACHE: fresh },
   });
