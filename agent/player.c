@@ -35,6 +35,8 @@ static uint64_t argument(struct tape_header *tape, const struct tape_op *op, int
         return ((uint64_t *)((char *)tape + tape->slots))[value];
     case TAPE_ARG_DATA:
         return (uint64_t)tape + value;
+    case TAPE_ARG_LOAD:
+        return (uint64_t)(int64_t)*(int32_t *)((char *)tape + value);
     default:
         return value;
     }

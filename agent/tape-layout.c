@@ -26,6 +26,7 @@ int main(void)
     NUMBER(TAPE_ARG_IMMEDIATE);
     NUMBER(TAPE_ARG_SLOT);
     NUMBER(TAPE_ARG_DATA);
+    NUMBER(TAPE_ARG_LOAD);
     printf("export const TAPE_OP_SIZE = %zu;\n", sizeof(struct tape_op));
     puts("export const TAPE_OP = {");
     OFFSET(tape_op, kind);

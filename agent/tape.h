@@ -47,6 +47,7 @@ enum tape_arg {
     TAPE_ARG_IMMEDIATE = 0, /* the value itself */
     TAPE_ARG_SLOT = 1,      /* the result kept in that slot */
     TAPE_ARG_DATA = 2,      /* address of the header + the value */
+    TAPE_ARG_LOAD = 3,      /* the int32 kept at header + value (a descriptor that pipe2 wrote there) */
 };
 
 struct tape_op {

@@ -1,0 +1,169 @@
+/**
+ * The player inside a stopped process: put there, played, its answers read back.
+ *
+ * The region (player code, then room for a tape) is mapped by a remote mmap with a
+ * `syscall` instruction of the vDSO, and stays: the next checkpoint uses it again, no
+ * image stores it. A resumed process already has one.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ProcsError } from '../errors.js';
+import { MAP_ANONYMOUS, MAP_PRIVATE, NT_PRSTATUS, PROT_EXEC, PROT_READ, PROT_WRITE, SIGNAL, errnoText } from '../linux.js';
+import { type Address, native, packageRoot } from '../native.js';
+import type { Vma } from '../proc/maps.js';
+import { withRegisters } from '../proc/registers.js';
+import { TAPE_HEADER } from '../tape/layout.js';
+import { SYSCALL } from '../tape/syscalls.js';
+import { type DataRef, PAGE_SIZE, type Slot, type Tape, roundUp } from '../tape/tape.js';
+import { MASK_WHILE_PLAYING, type StoppedProcess, type StoppedThread, isStopped, remoteCall, statusText, stopEvent, stopSignal } from './stopped.js';
+
+/** Room enough for every tape that asks; a larger one makes the region grow. */
+const REGION_SIZE = 128 * 1024;
+const PLAY_TIMEOUT_MS = 10_000;
+
+/** Where the player is in a process: a half-open range, code first. */
+export interface PlayerRegion {
+  readonly base: Address;
+  readonly size: number;
+}
+
+let code: Buffer | undefined;
+
+/** The player's code, padded to whole pages. */
+export function playerCode(): Buffer {
+  if (code === undefined) {
+    const bytes = readFileSync(join(packageRoot, 'agent/build/player.bin'));
+    code = Buffer.alloc(roundUp(bytes.length, PAGE_SIZE));
+    bytes.copy(code);
+  }
+  return code;
+}
+
+/** What a played tape has left: results, and whatever its calls wrote into its data. */
+export interface Played {
+  /** The result of an operation, a negative errno where it was allowed to fail. */
+  result(slot: Slot): bigint;
+  bytes(ref: DataRef, length: number): Buffer;
+}
+
+export class Player {
+  private constructor(
+    readonly process: StoppedProcess,
+    readonly region: PlayerRegion,
+  ) {}
+
+  /**
+   * Takes the region of an earlier checkpoint where it is still mapped, else makes one.
+   *
+   * @param vmas  The process's mappings as they stand now.
+   */
+  static enter(process: StoppedProcess, vmas: readonly Vma[], earlier: PlayerRegion | undefined): Player {
+    if (earlier !== undefined && holdsPlayer(process.pid, vmas, earlier)) return new Player(process, earlier);
+    const at = findSyscallInstruction(process.pid, vmas);
+    const thread = process.leader;
+    const codeBytes = playerCode();
+    const map = (): bigint =>
+      remoteCall(thread, at, SYSCALL.mmap, [
+        0n,
+        BigInt(REGION_SIZE),
+        BigInt(PROT_READ | PROT_WRITE),
+        BigInt(MAP_PRIVATE | MAP_ANONYMOUS),
+        BigInt.asUintN(64, -1n),
+        0n,
+      ]);
+    const base = map();
+    if (base < 0n) throw new ProcsError('PROCS_ERR_TAPE', `cannot map ${REGION_SIZE >> 10} KiB for procs in process ${process.pid}: ${errnoText(Number(-base))}`);
+    native.writeMemory(process.pid, base, codeBytes);
+    const result = remoteCall(thread, at, SYSCALL.mprotect, [base, BigInt(codeBytes.length), BigInt(PROT_READ | PROT_EXEC)]);
+    if (result < 0n) {
+      remoteCall(thread, at, SYSCALL.munmap, [base, BigInt(REGION_SIZE)]);
+      throw new ProcsError('PROCS_ERR_TAPE', `cannot make memory executable in process ${process.pid}: ${errnoText(Number(-result))}`);
+    }
+    return new Player(process, { base, size: REGION_SIZE });
+  }
+
+  /** Room in the process that is free between two tapes. */
+  get scratch(): Address {
+    return this.region.base + BigInt(playerCode().length);
+  }
+
+  /**
+   * Plays a tape in one stopped thread. `onEvent` is called for every ptrace event on
+   * the way (children); it lets the thread go on.
+   *
+   * @throws {ProcsError} `PROCS_ERR_TAPE` naming the step that failed.
+   */
+  play(thread: StoppedThread, tape: Tape, onEvent?: (event: number) => void): Played {
+    const codeSize = playerCode().length;
+    const header = this.region.base + BigInt(codeSize);
+    const stack = tape.stack(4096);
+    const bytes = tape.encode({ base: this.region.base, codeSize, reportFd: -1 });
+    if (bytes.length + codeSize > this.region.size) {
+      throw new ProcsError('PROCS_ERR_TAPE', `a tape of ${bytes.length} bytes does not fit the player's ${this.region.size} in process ${this.process.pid}`);
+    }
+    native.writeMemory(this.process.pid, header, bytes);
+    thread.disturbed = true;
+    native.setSignalMask(thread.tid, MASK_WHILE_PLAYING);
+    const start = {
+      rip: this.region.base,
+      rdi: header,
+      rsi: 0n,
+      rsp: header + BigInt(tape.dataOffset(stack)),
+      orig_rax: -1n,
+      eflags: 0x202n, // interrupts on, direction forward, no single step
+    };
+    native.setRegisterSet(thread.tid, NT_PRSTATUS, withRegisters(thread.registers, start));
+    this.#run(thread, onEvent);
+
+    const after = native.readMemory(this.process.pid, header, bytes.length);
+    if (after.readUInt32LE(TAPE_HEADER.failed) !== 0) {
+      const label = tape.labelText(after.readUInt32LE(TAPE_HEADER.failed_label));
+      const errno = after.readInt32LE(TAPE_HEADER.failed_errno);
+      throw new ProcsError('PROCS_ERR_TAPE', `cannot ${label} in process ${this.process.pid}: ${errnoText(errno)}`);
+    }
+    return {
+      result: (slot) => after.readBigInt64LE(tape.slotOffset(slot)),
+      bytes: (ref, length) => {
+        const offset = tape.dataOffset(ref);
+        return after.subarray(offset, offset + length);
+      },
+    };
+  }
+
+  #run(thread: StoppedThread, onEvent: ((event: number) => void) | undefined): void {
+    native.ptraceCont(thread.tid, 0);
+    for (;;) {
+      const status = native.waitStop(thread.tid, PLAY_TIMEOUT_MS);
+      if (!isStopped(status)) {
+        throw new ProcsError('PROCS_ERR_PTRACE', `cannot play a tape in thread ${thread.tid}: it is ${statusText(status)}`);
+      }
+      const event = stopEvent(status);
+      if (event === 0 && stopSignal(status) === SIGNAL.SIGTRAP) return;
+      if (event !== 0 && onEvent !== undefined) onEvent(event);
+      // SIGSTOP alone cannot be masked: it stops the process again when the thaw lets it.
+      else if (stopSignal(status) === SIGNAL.SIGSTOP && event === 0) this.process.stopAgain = true;
+      native.ptraceCont(thread.tid, 0);
+    }
+  }
+}
+
+/** Whether the region is still mapped and still begins with the player. */
+function holdsPlayer(pid: number, vmas: readonly Vma[], region: PlayerRegion): boolean {
+  const first = vmas.find((vma) => vma.start === region.base && vma.execute);
+  const codeBytes = playerCode();
+  const rest = vmas.find((vma) => vma.start === region.base + BigInt(codeBytes.length));
+  if (first === undefined || rest === undefined || !rest.write || rest.end < region.base + BigInt(region.size)) return false;
+  return native.readMemory(pid, region.base, codeBytes.length).equals(codeBytes);
+}
+
+/** A `syscall` instruction (0f 05) in the vDSO, or in any other code of the process. */
+export function findSyscallInstruction(pid: number, vmas: readonly Vma[]): Address {
+  const code = vmas.filter((vma) => vma.execute && vma.read && vma.name !== '[vsyscall]');
+  const vdsoFirst = [...code.filter((vma) => vma.name === '[vdso]'), ...code.filter((vma) => vma.name !== '[vdso]')];
+  for (const vma of vdsoFirst) {
+    const length = Math.min(Number(vma.end - vma.start), 4 << 20);
+    const found = native.readMemory(pid, vma.start, length).indexOf(Buffer.from([0x0f, 0x05]));
+    if (found >= 0) return vma.start + BigInt(found);
+  }
+  throw new ProcsError('PROCS_ERR_TAPE', `cannot find a system call instruction in process ${pid}`);
+}

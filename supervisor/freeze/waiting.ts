@@ -1,0 +1,91 @@
+/**
+ * How long a thread had been waiting in the system call that a freeze interrupts.
+ *
+ * The kernel keeps the end of an interrupted wait to itself (restart_block), so a
+ * resumed call could only begin anew. But a sleeping thread's scheduling entity was
+ * last updated when it fell asleep (`se.exec_start` of /proc/PID/sched), and that is
+ * readable before the freeze disturbs it. What is read is kept only if the thread is
+ * found in the same call, one context switch later.
+ */
+import { readFileSync } from 'node:fs';
+import { CLOCK_MONOTONIC } from '../linux.js';
+import { native } from '../native.js';
+import { getRegister } from '../proc/registers.js';
+import { listThreads } from './stopped.js';
+
+interface Wait {
+  /** Clock of the run queue, in nanoseconds, when it fell asleep. */
+  readonly since: bigint;
+  readonly processor: number;
+  readonly syscall: bigint;
+  readonly stackPointer: bigint;
+  /** Clock of the run queue minus CLOCK_MONOTONIC. */
+  readonly offset: bigint;
+}
+
+/** What was seen of a process's sleeping threads before it is frozen. */
+export class WaitTimes {
+  readonly #waits = new Map<number, Wait>();
+  #frozenAt: bigint | undefined;
+
+  /** Looks at every sleeping thread. Not part of the pause. */
+  static before(pid: number): WaitTimes {
+    const times = new WaitTimes();
+    const offsets = new Map<number, bigint | undefined>();
+    for (const tid of listThreads(pid)) {
+      const wait = readWait(pid, tid, offsets);
+      if (wait !== undefined) times.#waits.set(tid, wait);
+    }
+    return times;
+  }
+
+  /** Marks the moment of the freeze. */
+  freeze(): void {
+    this.#frozenAt = native.clockNow(CLOCK_MONOTONIC);
+  }
+
+  /** Nanoseconds that a thread had waited in the call it was stopped in; undefined where that is not known. */
+  waited(tid: number, registers: Buffer): bigint | undefined {
+    const wait = this.#waits.get(tid);
+    if (wait === undefined || this.#frozenAt === undefined) return undefined;
+    if (getRegister(registers, 'orig_rax') !== wait.syscall || getRegister(registers, 'rsp') !== wait.stackPointer) return undefined;
+    const waited = this.#frozenAt - (wait.since - wait.offset);
+    return waited > 0n ? waited : 0n;
+  }
+}
+
+function readWait(pid: number, tid: number, offsets: Map<number, bigint | undefined>): Wait | undefined {
+  try {
+    const folder = `/proc/${pid}/task/${tid}`;
+    // "NR arg1…arg6 sp pc" for a thread blocked in a call, "running" otherwise. proc_pid_syscall(5)
+    const call = readFileSync(`${folder}/syscall`, 'latin1').trim().split(' ');
+    if (call.length !== 9) return undefined;
+    const since = execStart(readFileSync(`${folder}/sched`, 'latin1'));
+    if (since === undefined) return undefined;
+    const stat = readFileSync(`${folder}/stat`, 'latin1');
+    const processor = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[36]);
+    if (!offsets.has(processor)) offsets.set(processor, clockOffset(processor));
+    const offset = offsets.get(processor);
+    if (offset === undefined) return undefined;
+    return { since, processor, syscall: BigInt(call[0] ?? 0), stackPointer: BigInt(call[7] ?? 0), offset };
+  } catch {
+    // The thread is gone, or this kernel does not show it: the call is begun anew instead.
+    return undefined;
+  }
+}
+
+/** Milliseconds with six decimals, as nanoseconds. */
+function execStart(text: string): bigint | undefined {
+  const match = /^se\.exec_start\s*:\s*(\d+)\.(\d{6})/m.exec(text);
+  return match === null ? undefined : BigInt(match[1] ?? 0) * 1_000_000n + BigInt(match[2] ?? 0);
+}
+
+/** The clock of one CPU's run queue against CLOCK_MONOTONIC, seen from a thread of our own that has just been scheduled there. */
+function clockOffset(processor: number): bigint | undefined {
+  let offset: bigint | undefined;
+  native.runOnCpu(processor, () => {
+    const own = execStart(readFileSync('/proc/thread-self/sched', 'latin1'));
+    if (own !== undefined) offset = own - native.clockNow(CLOCK_MONOTONIC);
+  });
+  return offset;
+}
