@@ -58,8 +58,8 @@ int main(int argc, char **argv)
 	must(mprotect(m + 10 * 4096, 4096, PROT_NONE));
 	must(mprotect(m + 20 * 4096, 4096, PROT_READ | PROT_EXEC));
 	must(munmap(m + 30 * 4096, 4096));
-	must_map(mmap(NULL, 4096, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
-	must_map(mmap((void *)0x10000000000ul, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0));
+	must(mmap(NULL, 4096, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+	must(mmap((void *)0x10000000000ul, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0));
 	void *grown = must_map(sbrk(128 * 1024));
 	memset(grown, 1, 128 * 1024);
 	free(malloc(100));

@@ -11,7 +11,7 @@
 #define FRAME 1024
 #define WAIT_DEPTH 600    /* about 0.7 MiB */
 #define FULL_DEPTH 4000   /* about 4.5 MiB, reached only after the wait */
-#define GROWSDOWN_HOLE (8 * 1024 * 1024ul)
+#define GROWSDOWN_HOLE (640 * 1024ul)
 #define GROWSDOWN_FIRST (64 * 1024ul)
 #define GROWSDOWN_ALL (512 * 1024ul)
 
@@ -61,11 +61,14 @@ int main(int argc, char **argv)
 	if (limit.rlim_cur < 8 * 1024 * 1024)
 		check_skip_all("the stack limit is below 8 MiB");
 
-	/* Room below it, which nothing else will take: the kernel keeps a gap to growing memory. */
-	uint8_t *hole = must_map(mmap(NULL, 2 * GROWSDOWN_HOLE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-	uint8_t *top = hole + GROWSDOWN_HOLE;
-	must(munmap(hole, GROWSDOWN_HOLE));
-	must_map(mmap(top - GROWSDOWN_FIRST, GROWSDOWN_FIRST, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_FIXED, -1, 0));
+	/*
+	 * Room to grow that nothing else will take: it is smaller than the gap of 1 MiB which the
+	 * kernel keeps below growing memory, and what follows is inaccessible, which needs no gap.
+	 */
+	uint8_t *reserved = must_map(mmap(NULL, 4 * GROWSDOWN_HOLE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+	uint8_t *top = reserved + 3 * GROWSDOWN_HOLE;
+	must(munmap(top - GROWSDOWN_HOLE, GROWSDOWN_HOLE));
+	must(mmap(top - GROWSDOWN_FIRST, GROWSDOWN_FIRST, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_FIXED, -1, 0));
 	check_fill(top - GROWSDOWN_FIRST, GROWSDOWN_FIRST, 1);
 	/* Grown by touching, once before. */
 	uint8_t *bottom = top - 2 * GROWSDOWN_FIRST;
