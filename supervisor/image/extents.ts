@@ -39,8 +39,17 @@ export interface Extent {
   /** Of the whole run, as stored. */
   readonly crc32c: number;
   readonly codec: number;
-  /** The first page of the run that belongs to this extent; 0 if left out. */
+  /** The first page of the run that this extent shows; 0 if left out. */
   readonly firstPage?: number;
+}
+
+/** What is stored as one piece under one checksum; extents show pages of it. */
+export interface Run {
+  readonly fileOffset: number;
+  readonly storedLength: number;
+  readonly crc32c: number;
+  /** The first extent that shows pages of it. */
+  readonly extent: Extent;
 }
 
 /** Some pages of a space. */
@@ -124,6 +133,20 @@ export class ExtentTable implements Iterable<Extent> {
   bytesOfSpace(space: number): Uint8Array {
     const [start, end] = this.#rangeOf(space);
     return this.bytes.subarray(start * EXTENT_LENGTH, end * EXTENT_LENGTH);
+  }
+
+  /** Each run that the extents show pages of, once, in the order of the file: what must be read to check them. */
+  runs(): Run[] {
+    const runs = new Map<number, Run>();
+    for (const extent of this) {
+      const { fileOffset, storedLength, crc32c } = extent;
+      const same = runs.get(fileOffset);
+      if (same === undefined) runs.set(fileOffset, { fileOffset, storedLength, crc32c, extent });
+      else if (same.storedLength !== storedLength || same.crc32c !== crc32c) {
+        throw new Error(`the extents at 0x${same.extent.address.toString(16)} and 0x${extent.address.toString(16)} disagree about what is stored at ${fileOffset}`);
+      }
+    }
+    return [...runs.values()].sort((a, b) => a.fileOffset - b.fileOffset);
   }
 
   /** How many pages are stored, of one space or of all. */
@@ -257,6 +280,11 @@ export function decodeExtents(bytes: Uint8Array): Extent[] {
   const extents: Extent[] = [];
   for (let at = 0; at + EXTENT_LENGTH <= bytes.length; at += EXTENT_LENGTH) extents.push(readExtent(view, at));
   return extents;
+}
+
+/** Where in the file the first page of a raw extent is. */
+export function pagesOffset(extent: Extent, pageSize: number): number {
+  return extent.fileOffset + (extent.firstPage ?? 0) * pageSize;
 }
 
 /** Several encoded parts as one, for `draft.commit`. */

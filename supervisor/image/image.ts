@@ -13,12 +13,12 @@ import { randomBytes } from 'node:crypto';
 import { dirname } from 'node:path';
 import { errnoName, messageOf, ProcsError } from '../errors.js';
 import { crc32c } from './crc32c.js';
-import { CODECS, ExtentTable, type Extent } from './extents.js';
+import { CODECS, EXTENT_LENGTH, ExtentTable, MAX_TABLE_LENGTH, pagesOffset, type Extent, type Run } from './extents.js';
 import { createFailure, damaged, failure, readFailure, writeFailure } from './failures.js';
 import { realFiles, type ImageFiles } from './files.js';
 import {
   alignUp, ARCHITECTURES, BLOCK, checksumWords, COMMIT_LENGTH, encodeCommit, encodeHead, FORMAT_VERSION, HEAD_SLOT_LENGTH,
-  HEADS_END, IMAGE_ID_LENGTH, thisArchitecture, architectureName, type Architecture, type Head,
+  HEADS_END, IMAGE_ID_LENGTH, slotOf, thisArchitecture, architectureName, type Architecture, type Head,
 } from './layout.js';
 import { decodeMetadata, encodeMetadata, MAX_METADATA_LENGTH, type CheckpointHeader, type ImageRecord, type Metadata } from './metadata.js';
 import { isIncompleteImage, openImageFile, readExact, readHeads, readHistory, type Committed, type Damage } from './open.js';
@@ -96,8 +96,8 @@ export class Image implements Disposable {
   readonly #writing: boolean;
   readonly #created: boolean;
   #head: Head;
-  /** Of what is on disk in each slot; -1: not known. */
-  #slotSequences: number[];
+  /** The slot in which the head is known to be durable. It is never the first to be written over. */
+  #durableSlot: number;
   #commits: readonly Committed[];
   #damage: readonly Damage[];
   #notes: readonly string[];
@@ -108,7 +108,7 @@ export class Image implements Disposable {
 
   private constructor(fields: {
     path: string; fd: number; ownerUid: number; files: ImageFiles; writing: boolean; created: boolean;
-    head: Head; slotSequences: readonly number[]; commits: readonly Committed[]; damage: readonly Damage[]; notes: readonly string[];
+    head: Head; durableSlot: number; commits: readonly Committed[]; damage: readonly Damage[]; notes: readonly string[];
   }) {
     this.path = fields.path;
     this.fd = fields.fd;
@@ -117,7 +117,7 @@ export class Image implements Disposable {
     this.#writing = fields.writing;
     this.#created = fields.created;
     this.#head = fields.head;
-    this.#slotSequences = [...fields.slotSequences];
+    this.#durableSlot = fields.durableSlot;
     this.#commits = fields.commits;
     this.#damage = fields.damage;
     this.#notes = fields.notes;
@@ -147,7 +147,7 @@ export class Image implements Disposable {
     const architecture = options.architecture ?? machineArchitecture();
     const file = openImageFile(path, writing, files);
     try {
-      const { head, sequences, notes } = readHeads(path, file, architecture, files);
+      const { head, durableSlot, notes } = readHeads(path, file, architecture, files);
       const { commits, damage } = readHistory(path, file, head, files);
       if (head.newest === 0 && !writing) {
         throw failure('PROCS_ERR_IMAGE_EMPTY', `the image ${path} holds no complete checkpoint`);
@@ -169,7 +169,7 @@ export class Image implements Disposable {
       }
       return new Image({
         path, fd: file.fd, ownerUid: file.ownerUid, files, writing, created: false,
-        head, slotSequences: sequences, commits, damage, notes,
+        head, durableSlot, commits, damage, notes,
       });
     } catch (error) {
       files.close(file.fd);
@@ -203,7 +203,7 @@ export class Image implements Disposable {
       syncDirectoryOf(path, files);
       return new Image({
         path, fd, ownerUid: files.fstat(fd).uid, files, writing: true, created: true,
-        head, slotSequences: [head.sequence, head.sequence], commits: [], damage: [], notes: [],
+        head, durableSlot: slotOf(head.sequence), commits: [], damage: [], notes: [],
       });
     } catch (error) {
       if (fd !== undefined) {
@@ -261,18 +261,14 @@ export class Image implements Disposable {
     const bytes = readExact(this.path, this.fd, extent.fileOffset, extent.storedLength, this.#files);
     const computed = crc32c(bytes);
     if (computed !== extent.crc32c) throw damaged(this.path, `the page data at ${extent.fileOffset} cannot be used: ${checksumWords(extent.crc32c, computed)}`);
-    const start = (extent.firstPage ?? 0) * this.pageSize;
+    const start = pagesOffset(extent, this.pageSize) - extent.fileOffset;
     return bytes.subarray(start, start + extent.pageCount * this.pageSize);
   }
 
   /** Reads everything that is reachable, page data included. Finding damage is a result, not an error. */
   async verify(options: VerifyOptions = {}): Promise<Verification> {
     this.#assertOpen();
-    return verifyImage(this, {
-      onProgress: options.onProgress ?? ((): void => undefined),
-      checksumRange: options.checksumRange ?? ((fd, offset, length): Promise<number> => this.#checksumRange(fd, offset, length)),
-      signal: options.signal,
-    });
+    return verifyImage(this, { checksumRange: (fd, offset, length) => this.#checksumRange(fd, offset, length), ...options });
   }
 
   /**
@@ -304,17 +300,17 @@ export class Image implements Disposable {
     if (this.#draft !== undefined) throw failure('PROCS_ERR_INTERNAL', `a checkpoint is being written to ${this.path}`);
     this.#commitOf(number);
     const kept = this.#commits.filter((commit) => commit.number >= number);
-    const free = unusedRanges(kept, kept.map((commit) => this.#readExtents(commit)), this.#head.fileEnd);
+    const runs = kept.flatMap((commit) => this.#understand(commit.number, () => this.#readExtents(commit).runs()));
+    const free = unusedRanges(kept, runs, this.#head.fileEnd);
     // Both heads say so, durably, before anything is gone: neither may lead to a hole.
-    const head = { ...this.#head, oldest: number, sequence: this.#head.sequence + 1 };
     try {
-      await this.#writeHead(head);
-      await this.#files.sync(this.fd);
-      if (this.#slotSequences.some((sequence) => sequence !== head.sequence)) return 0;
+      await this.#files.sync(this.fd); // The last commit's copy in the second head.
+      await this.#writeHead({ ...this.#head, oldest: number });
+      this.#commits = kept;
+      await this.#writeHead(this.#head);
     } catch (error) {
       throw writeFailure(this.path, 'a head', error);
     }
-    this.#commits = kept;
     let bytes = 0;
     for (const [start, end] of free) {
       try {
@@ -376,15 +372,11 @@ export class Image implements Disposable {
       await this.#files.write(this.fd, encodeCommit(commit), commit.offset);
       await this.#files.sync(this.fd);
     } catch (error) {
-      // A failed sync may have been that of the second head's last copy: write that one first the next time.
-      const newestSlot = this.#slotSequences.indexOf(this.#head.sequence);
-      this.#slotSequences = this.#slotSequences.map((sequence, slot) => (slot === newestSlot ? sequence : -1));
       this.#release(draft, true);
       throw error instanceof ProcsError ? error : writeFailure(this.path, `checkpoint ${number}`, error);
     }
     const head: Head = {
       ...this.#head,
-      sequence: this.#head.sequence + 1,
       commitOffset: commit.offset,
       commitLength: COMMIT_LENGTH,
       fileEnd: commit.offset + COMMIT_LENGTH,
@@ -405,13 +397,16 @@ export class Image implements Disposable {
   }
 
   /**
-   * Writes the older slot and waits until it is durable: from then on the head counts. Then the other
-   * slot gets the same, so that no damage to a single one leads back to an older checkpoint. That copy
-   * needs no sync of its own: the next commit syncs before it touches a head.
+   * Writes a head to the slot that is not known to be durable, and waits until it is: from then on it
+   * counts. Then the other slot gets the same, so that no damage to a single one leads back to an older
+   * checkpoint. That copy needs no sync of its own: the caller syncs before the next head is written.
    */
-  async #writeHead(head: Head): Promise<void> {
+  async #writeHead(changed: Head): Promise<void> {
+    const slot = 1 - this.#durableSlot;
+    let sequence = this.#head.sequence + 1;
+    if (slotOf(sequence) !== slot) sequence++;
+    const head = { ...changed, sequence };
     const bytes = encodeHead(head);
-    const slot = this.#slotSequences[0]! <= this.#slotSequences[1]! ? 0 : 1;
     try {
       await this.#files.write(this.fd, bytes, slot * HEAD_SLOT_LENGTH);
       await this.#files.sync(this.fd);
@@ -420,13 +415,11 @@ export class Image implements Disposable {
       throw error;
     }
     this.#head = head;
-    this.#slotSequences[slot] = head.sequence;
-    const other = 1 - slot;
+    this.#durableSlot = slot;
     try {
-      await this.#files.write(this.fd, bytes, other * HEAD_SLOT_LENGTH);
-      this.#slotSequences[other] = head.sequence;
+      await this.#files.write(this.fd, bytes, (1 - slot) * HEAD_SLOT_LENGTH);
     } catch {
-      this.#slotSequences[other] = -1; // Written first the next time; this head is durable without it.
+      // The head is durable without its copy, and the copy's slot is written first the next time.
     }
   }
 
@@ -435,7 +428,6 @@ export class Image implements Disposable {
     try {
       await this.#files.write(this.fd, encodeHead(this.#head), slot * HEAD_SLOT_LENGTH);
       await this.#files.sync(this.fd);
-      this.#slotSequences[slot] = -1;
     } catch {
       this.#broken = `its head could not be written (${reason})`;
     }
@@ -470,7 +462,7 @@ export class Image implements Disposable {
   }
 
   #readExtents(commit: Committed): ExtentTable {
-    const bytes = this.#readSection(commit, 'extent table', commit.tableOffset, commit.tableLength, Number.MAX_SAFE_INTEGER, commit.tableCrc);
+    const bytes = this.#readSection(commit, 'extent table', commit.tableOffset, commit.tableLength, MAX_TABLE_LENGTH, commit.tableCrc);
     return this.#understand(commit.number, () => ExtentTable.check(bytes, { pageSize: this.pageSize, dataEnd: commit.dataEnd }));
   }
 
@@ -486,6 +478,7 @@ export class Image implements Disposable {
     try {
       return decode();
     } catch (error) {
+      if (error instanceof ProcsError) throw error;
       throw damaged(this.path, `checkpoint ${number} cannot be used: ${messageOf(error)}`, { cause: error });
     }
   }
@@ -586,11 +579,11 @@ export class CheckpointDraft implements Disposable {
 }
 
 /** Parts of the file that no kept checkpoint uses, in whole blocks. */
-function unusedRanges(kept: readonly Committed[], tables: readonly ExtentTable[], end: number): [start: number, end: number][] {
-  const used: [number, number][] = kept.map((commit) => [commit.metadataOffset, commit.offset + COMMIT_LENGTH]);
-  for (const table of tables) {
-    for (const { fileOffset, storedLength } of table) used.push([fileOffset, fileOffset + storedLength]);
-  }
+function unusedRanges(kept: readonly Committed[], runs: readonly Run[], end: number): [start: number, end: number][] {
+  const used: [number, number][] = [
+    ...kept.map((commit): [number, number] => [commit.metadataOffset, commit.offset + COMMIT_LENGTH]),
+    ...runs.map(({ fileOffset, storedLength }): [number, number] => [fileOffset, fileOffset + storedLength]),
+  ];
   used.sort((a, b) => a[0] - b[0]);
   const free: [number, number][] = [];
   let position = HEADS_END;
@@ -610,7 +603,7 @@ function summaryOf(commit: Committed): CheckpointSummary {
     timeMs: commit.timeMs,
     dataBytes: commit.dataEnd - commit.dataStart,
     metadataBytes: commit.metadataLength,
-    extentCount: commit.tableLength / 40,
+    extentCount: Math.floor(commit.tableLength / EXTENT_LENGTH),
     start: commit.dataStart,
     end: commit.offset + COMMIT_LENGTH,
   };

@@ -35,12 +35,6 @@ export function thisArchitecture(): Architecture | undefined {
   return process.arch === 'x64' ? 'x86_64' : process.arch === 'arm64' ? 'aarch64' : undefined;
 }
 
-/** Where a commit record is, and which checkpoint it describes; offset 0 is none. */
-export interface CommitLink {
-  readonly offset: number;
-  readonly length: number;
-}
-
 /**
  * ```
  *    0  8  magic "PROCSIMG"          48  8  offset of the newest commit record, 0: none
@@ -66,6 +60,11 @@ export interface Head {
   readonly newest: number;
   readonly oldest: number;
   readonly previousCommitOffset: number;
+}
+
+/** The slot that a head of this sequence number was written to first. */
+export function slotOf(sequence: number): number {
+  return sequence % HEAD_SLOT_COUNT;
 }
 
 export function encodeHead(head: Head): Uint8Array {

@@ -11,7 +11,7 @@ import { damaged, failure, openFailure, readFailure } from './failures.js';
 import type { ImageFiles } from './files.js';
 import {
   ARCHITECTURES, architectureName, COMMIT_LENGTH, decodeCommit, decodeHead, FORMAT_VERSION, HEAD_SLOT_COUNT,
-  HEAD_SLOT_LENGTH, HEADS_END, type Architecture, type Commit, type Head, type HeadSlot,
+  HEAD_SLOT_LENGTH, HEADS_END, slotOf, type Architecture, type Commit, type Head, type HeadSlot,
 } from './layout.js';
 
 const { O_NOCTTY, O_NONBLOCK, O_RDONLY, O_RDWR } = fs.constants;
@@ -58,8 +58,8 @@ function refuseOtherTypes(path: string, stats: fs.Stats): void {
 export interface Heads {
   /** The newest valid one. */
   readonly head: Head;
-  /** Sequence number of each slot; -1 where the slot is not valid. */
-  readonly sequences: readonly number[];
+  /** The slot it was written to first, unless only the other has it. */
+  readonly durableSlot: number;
   /** What is wrong with a slot, harmless as long as the other is valid. */
   readonly notes: readonly string[];
 }
@@ -93,9 +93,11 @@ export function readHeads(path: string, file: OpenFile, architecture: Architectu
   if (architecture !== 'any' && head.architecture !== ARCHITECTURES[architecture]) {
     throw failure('PROCS_ERR_IMAGE_ARCH', `cannot use the image ${path}: it was made on ${architectureName(head.architecture)}, and this is ${architecture}`);
   }
+  const firstSlot = slotOf(head.sequence);
+  const first = slots[firstSlot]!;
   return {
     head,
-    sequences: slots.map((slot) => (slot.state === 'valid' ? slot.head.sequence : -1)),
+    durableSlot: first.state === 'valid' && first.head.sequence === head.sequence ? firstSlot : 1 - firstSlot,
     notes: slots.flatMap((slot, i) => (slot.state === 'valid' ? [] : [`${headName(i)} head is not used: ${reasonOf(slot)}`])),
   };
 }

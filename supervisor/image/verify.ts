@@ -2,13 +2,15 @@
 
 import { messageOf, ProcsError } from '../errors.js';
 import { checksumWords } from './layout.js';
-import type { Extent } from './extents.js';
+import type { Run } from './extents.js';
 import type { CheckpointSummary, Image } from './image.js';
 
 export interface VerifyOptions {
   readonly onProgress?: (progress: VerifyProgress) => void;
   /** crc32c of a range of the file; the addon's is faster. Default: this process reads it. */
   readonly checksumRange?: (fd: number, offset: number, length: number) => Promise<number>;
+  /** Numbers of those to look at; default: all. */
+  readonly checkpoints?: readonly number[];
   /** Ends the verification by throwing its reason. */
   readonly signal?: AbortSignal;
 }
@@ -48,53 +50,52 @@ interface Draft {
   pageCount: number;
 }
 
-interface Run {
-  readonly extent: Extent;
-  /** Indices into the list of checkpoints. */
-  readonly users: Set<number>;
+interface UsedRun extends Run {
+  readonly users: Draft[];
 }
 
-type Hooks = Required<Pick<VerifyOptions, 'onProgress' | 'checksumRange'>> & { readonly signal: AbortSignal | undefined };
+type Hooks = Pick<VerifyOptions, 'signal' | 'checkpoints' | 'onProgress'> & Required<Pick<VerifyOptions, 'checksumRange'>>;
 
 /** @internal Use `image.verify()`. */
-export async function verifyImage(image: Image, { onProgress, checksumRange, signal }: Hooks): Promise<Verification> {
+export async function verifyImage(image: Image, { onProgress, checksumRange, signal, checkpoints: wanted }: Hooks): Promise<Verification> {
   const checkpoints: Draft[] = [];
-  // Extents that show parts of the same run, in one checkpoint or in several, are checked once.
-  const runs = new Map<string, Run>();
+  // A run that several checkpoints use is read once.
+  const runs = new Map<string, UsedRun>();
   for (const summary of image.checkpoints) {
+    if (wanted !== undefined && !wanted.includes(summary.number)) continue;
     const result: Draft = { number: summary.number, summary, problems: [], recordCount: 0, pageCount: 0 };
-    const index = checkpoints.push(result) - 1;
+    checkpoints.push(result);
     try {
       const { records, extents } = image.read(summary.number);
       result.recordCount = records.length;
       result.pageCount = extents.pageCount();
-      for (const extent of extents) {
-        const key = `${extent.fileOffset} ${extent.storedLength} ${extent.crc32c}`;
-        const run = runs.get(key);
-        if (run === undefined) runs.set(key, { extent, users: new Set([index]) });
-        else run.users.add(index);
+      for (const run of extents.runs()) {
+        const key = `${run.fileOffset} ${run.storedLength} ${run.crc32c}`;
+        const known = runs.get(key);
+        if (known === undefined) runs.set(key, { ...run, users: [result] });
+        else known.users.push(result);
       }
     } catch (error) {
       result.problems.push(problemOf(error));
     }
   }
 
-  const ordered = [...runs.values()].sort((a, b) => a.extent.fileOffset - b.extent.fileOffset);
-  const totalBytes = ordered.reduce((sum, { extent }) => sum + extent.storedLength, 0);
+  const ordered = [...runs.values()].sort((a, b) => a.fileOffset - b.fileOffset);
+  const totalBytes = ordered.reduce((sum, { storedLength }) => sum + storedLength, 0);
   let doneBytes = 0;
-  onProgress({ doneBytes, totalBytes });
-  for (const { extent, users } of ordered) {
+  onProgress?.({ doneBytes, totalBytes });
+  for (const run of ordered) {
     signal?.throwIfAborted();
-    const problem = await checkRun(image.fd, extent, checksumRange);
-    if (problem !== undefined) for (const index of users) checkpoints[index]!.problems.push(problem);
-    doneBytes += extent.storedLength;
-    onProgress({ doneBytes, totalBytes });
+    const problem = await checkRun(image.fd, run, checksumRange);
+    if (problem !== undefined) for (const { problems } of run.users) problems.push(problem);
+    doneBytes += run.storedLength;
+    onProgress?.({ doneBytes, totalBytes });
   }
 
   const problems: string[] = [];
   for (const { checkpoints: lost, reason } of image.damage) {
     if (lost === undefined) problems.push(reason);
-    else {
+    else if (wanted === undefined || wanted.some((number) => lost[0] <= number && number <= lost[1])) {
       const others = lost[0] < lost[1] ? `; with it, checkpoints ${lost[0]} to ${lost[1] - 1} are lost` : '';
       checkpoints.push({ number: lost[1], summary: undefined, problems: [reason + others], recordCount: 0, pageCount: 0 });
     }
@@ -109,11 +110,12 @@ export async function verifyImage(image: Image, { onProgress, checksumRange, sig
   };
 }
 
-async function checkRun(fd: number, extent: Extent, checksumRange: Hooks['checksumRange']): Promise<string | undefined> {
-  const where = `the page data at ${extent.fileOffset} (${extent.storedLength} bytes, first used at 0x${extent.address.toString(16)} of space ${extent.space})`;
+async function checkRun(fd: number, run: Run, checksumRange: Hooks['checksumRange']): Promise<string | undefined> {
+  const { fileOffset, storedLength, extent } = run;
+  const where = `the page data at ${fileOffset} (${storedLength} bytes, first used at 0x${extent.address.toString(16)} of space ${extent.space})`;
   try {
-    const computed = await checksumRange(fd, extent.fileOffset, extent.storedLength);
-    return computed === extent.crc32c ? undefined : `${where} is damaged: ${checksumWords(extent.crc32c, computed)}`;
+    const computed = await checksumRange(fd, fileOffset, storedLength);
+    return computed === run.crc32c ? undefined : `${where} is damaged: ${checksumWords(run.crc32c, computed)}`;
   } catch (error) {
     return `${where} cannot be read: ${problemOf(error)}`;
   }
