@@ -114,7 +114,7 @@ export class Disk implements ImageFiles {
  * @param survives  How many sectors of a change survive.
  * @param before  What was on the disk before the first change.
  */
-export function crashed(changes: readonly Change[], length: number, survives: (sectors: number) => number, before = new Uint8Array(0)): Uint8Array {
+export function crashed(changes: readonly Change[], length: number, survives: (sectors: number) => number, before: Uint8Array = new Uint8Array(0)): Uint8Array {
   const asked = changes.slice(0, length);
   const synced = asked.findLastIndex(({ type }) => type === 'sync') + 1;
   let bytes: Uint8Array = before;
