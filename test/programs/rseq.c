@@ -22,6 +22,7 @@ static struct {
 static uint64_t done[THREADS];
 static const char *wrong[THREADS];
 static bool stop;
+static unsigned registered_size;
 
 static struct rseq *here(void)
 {
@@ -75,8 +76,8 @@ static void *body(void *number)
 		if (increment(rseq))
 			__atomic_fetch_add(&done[i], 1, __ATOMIC_RELAXED);
 	rseq->rseq_cs = 0;
-	/* 20 bytes are used, 32 are registered: registering the same again is EBUSY, another one EINVAL. */
-	long result = syscall(SYS_rseq, rseq, 32, 0, RSEQ_SIG);
+	/* To register the same again is EBUSY, something else EINVAL. */
+	long result = syscall(SYS_rseq, rseq, registered_size, 0, RSEQ_SIG);
 	if (result != -1 || errno != EBUSY)
 		wrong[i] = result == 0 ? "was not registered" : "is registered differently";
 	else if ((int32_t)rseq->cpu_id < 0 || rseq->cpu_id >= PROCESSORS)
@@ -91,6 +92,10 @@ int main(int argc, char **argv)
 	check_init(argc, argv);
 	if (__rseq_size == 0 || (int32_t)here()->cpu_id < 0)
 		check_skip_all("the C library has not registered rseq");
+	/* The C library tells how many bytes are used, not how many it has registered. */
+	for (registered_size = 20; registered_size < 1024; registered_size += 4)
+		if (syscall(SYS_rseq, here(), registered_size, 0, RSEQ_SIG) == -1 && errno == EBUSY)
+			break;
 	for (uintptr_t i = 0; i < THREADS; i++)
 		thread[i] = check_thread(body, (void *)i);
 	for (int i = 0; i < THREADS; i++)
@@ -125,7 +130,7 @@ int main(int argc, char **argv)
 			follows = follows && *(volatile uint32_t *)&here()->cpu_id == (uint32_t)cpu && sched_getcpu() == cpu;
 	}
 	check(follows, "the processor number follows the thread");
-	check(syscall(SYS_rseq, here(), 32, 0, RSEQ_SIG) == -1 && errno == EBUSY, "the main thread is registered");
+	check(syscall(SYS_rseq, here(), registered_size, 0, RSEQ_SIG) == -1 && errno == EBUSY, "the main thread is registered");
 	return check_done();
 }
 

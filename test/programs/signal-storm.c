@@ -5,6 +5,7 @@
  * signal(7), rt_tgsigqueueinfo(2)
  */
 #include "check.h"
+#include <sched.h>
 #include <signal.h>
 
 #define THREADS 4
