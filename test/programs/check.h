@@ -293,7 +293,7 @@ static inline uint64_t check_mix(uint64_t x)
 }
 
 /* Fills with words that depend on the seed and the place; size is a multiple of 8. */
-static __attribute__((noinline, unused)) void check_fill(void *memory, size_t size, uint64_t seed)
+static inline void check_fill(void *memory, size_t size, uint64_t seed)
 {
 	uint64_t *word = memory;
 	for (size_t i = 0; i < size / 8; i++)
@@ -301,7 +301,7 @@ static __attribute__((noinline, unused)) void check_fill(void *memory, size_t si
 }
 
 /* How many words are not what check_fill() wrote. */
-static __attribute__((noinline, unused)) size_t check_wrong(const void *memory, size_t size, uint64_t seed)
+static inline size_t check_wrong(const void *memory, size_t size, uint64_t seed)
 {
 	const uint64_t *word = memory;
 	size_t wrong = 0;
