@@ -27,6 +27,7 @@
 #define MAP_PRIVATE   2
 #define MAP_FIXED_NOREPLACE 0x100000
 #define EEXIST        17
+#define AT_SYSINFO_EHDR 33
 #define PAGE          4096
 
 static void die(const char *message, uint64_t length)
@@ -37,6 +38,17 @@ static void die(const char *message, uint64_t length)
 }
 
 #define DIE(text) die("procs-agent: " text "\n", sizeof("procs-agent: " text "\n") - 1)
+
+/* AT_SYSINFO_EHDR of the auxiliary vector, which follows the environment. getauxval(3) */
+static uint64_t find_vdso(uint64_t *environment)
+{
+    while (*environment != 0)
+        environment++;
+    for (uint64_t *entry = environment + 1; entry[0] != 0; entry += 2)
+        if (entry[0] == AT_SYSINFO_EHDR)
+            return entry[1];
+    return 0;
+}
 
 /* Called by _start with the initial stack: argc, argv…, 0, envp…, 0. */
 __attribute__((noreturn)) void agent_main(uint64_t *stack)
@@ -69,6 +81,10 @@ __attribute__((noreturn)) void agent_main(uint64_t *stack)
     if (raw_syscall(NR_mprotect, base, code_size, PROT_READ | PROT_EXEC, 0, 0, 0) != 0)
         DIE("cannot make the tape's code executable");
     raw_syscall(NR_close, fd, 0, 0, 0, 0, 0);
-    ((void (*)(uint64_t, uint64_t))base)(base + code_size, 0);
-    __builtin_unreachable();
+
+    int64_t *slots = (int64_t *)(base + code_size + header.slots);
+    uint64_t vdso = find_vdso((uint64_t *)envp);
+    for (uint32_t i = 0; i < header.vdso_slots; i++)
+        slots[i] = (int64_t)vdso - slots[i];
+    arch_jump(base, base + code_size, 0, base + code_size + header.stack);
 }

@@ -50,9 +50,11 @@ int main(void)
     OFFSET(tape_header, failed_label);
     OFFSET(tape_header, failed_errno);
     OFFSET(tape_header, failed_op);
+    OFFSET(tape_header, vdso_slots);
     OFFSET(tape_header, base);
     OFFSET(tape_header, code_size);
     OFFSET(tape_header, size);
+    OFFSET(tape_header, stack);
     puts("} as const;");
     printf("export const TAPE_FAILURE_SIZE = %zu;\n", sizeof(struct tape_failure));
     puts("export const TAPE_FAILURE = {");

@@ -73,10 +73,11 @@ struct tape_header {
     uint32_t failed_label;
     int32_t failed_errno;
     uint32_t failed_op;
-    uint32_t pad;
+    uint32_t vdso_slots; /* start.c: that many first slots hold distances; slot = address of the vDSO - distance */
     uint64_t base;      /* where the loader puts the region (start.c) */
     uint64_t code_size; /* length of the player code in front of the header */
     uint64_t size;      /* length of the whole region, code included */
+    uint64_t stack;     /* offset of the top of the stack that start.c gives the player */
 };
 
 /* What is written to report_fd when an operation fails. */
@@ -99,7 +100,7 @@ TAPE_ASSERT(offsetof(struct tape_op, slot) == 12);
 TAPE_ASSERT(offsetof(struct tape_op, arg_kind) == 16);
 TAPE_ASSERT(offsetof(struct tape_op, arg) == 24);
 TAPE_ASSERT(offsetof(struct tape_op, want) == 72);
-TAPE_ASSERT(sizeof(struct tape_header) == 80);
+TAPE_ASSERT(sizeof(struct tape_header) == 88);
 TAPE_ASSERT(offsetof(struct tape_header, ops) == 16);
 TAPE_ASSERT(offsetof(struct tape_header, slots) == 24);
 TAPE_ASSERT(offsetof(struct tape_header, report_fd) == 32);
@@ -107,9 +108,11 @@ TAPE_ASSERT(offsetof(struct tape_header, failed) == 36);
 TAPE_ASSERT(offsetof(struct tape_header, failed_label) == 40);
 TAPE_ASSERT(offsetof(struct tape_header, failed_errno) == 44);
 TAPE_ASSERT(offsetof(struct tape_header, failed_op) == 48);
+TAPE_ASSERT(offsetof(struct tape_header, vdso_slots) == 52);
 TAPE_ASSERT(offsetof(struct tape_header, base) == 56);
 TAPE_ASSERT(offsetof(struct tape_header, code_size) == 64);
 TAPE_ASSERT(offsetof(struct tape_header, size) == 72);
+TAPE_ASSERT(offsetof(struct tape_header, stack) == 80);
 TAPE_ASSERT(sizeof(struct tape_failure) == 24);
 
 #endif

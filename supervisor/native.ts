@@ -126,6 +126,8 @@ export interface Native {
   writePages(request: PageWriteRequest): Promise<PageWriteResult>;
   writePagesSync(request: PageWriteRequest): PageWriteResult;
   checksumRange(fd: number, offset: number, length: number): Promise<number>;
+  /** Copies between files. @returns the CRC-32C of the bytes. */
+  copyRange(from: number, fromOffset: number, to: number, toOffset: number, length: number): number;
   checksum(bytes: Uint8Array, seed: number): number;
 
   /** A descriptor to read 16-byte notes from: signal, si_code, si_pid, si_uid. */

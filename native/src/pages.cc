@@ -200,6 +200,7 @@ static_assert(sizeof(Source) == 40);
 struct Piece {
     uint64_t start, end, address;
     uint32_t space;
+    bool beyond_end = false; /* pages may be missing */
 };
 
 struct WriteRequest {
@@ -281,8 +282,23 @@ private:
             for (Range range : found)
                 for (uint64_t at = range.start; at < range.end; at += PIECE)
                     pieces_.push_back({at, std::min(at + PIECE, range.end), source.address + (at - source.start),
-                                       static_cast<uint32_t>(source.space)});
+                                       static_cast<uint32_t>(source.space), source.select == Select::ALL});
         }
+    }
+
+    /* A mapping may end behind the end of its file: pages that are not there are zero. */
+    int fetch_page_by_page(const Piece &piece, uint8_t *buffer, int mem)
+    {
+        for (uint64_t at = piece.start; at < piece.end; at += PAGE) {
+            Piece page = {at, at + PAGE, 0, 0};
+            uint8_t *to = buffer + (at - piece.start);
+            int error = fetch(page, to, mem);
+            if (error == -EFAULT || error == -EIO)
+                memset(to, 0, PAGE);
+            else if (error < 0)
+                return error;
+        }
+        return 0;
     }
 
     /* Fills the buffer with one piece; what a file lacks behind its end is zero. Returns 0 or -errno. */
@@ -328,6 +344,8 @@ private:
                 break;
             const Piece &piece = pieces_[index];
             int error = fetch(piece, buffer.get(), mem.get());
+            if (error < 0 && piece.beyond_end)
+                error = fetch_page_by_page(piece, buffer.get(), mem.get());
             if (error < 0) {
                 fail(request_.pid == 0 ? "pread" : "process_vm_readv", -error, piece.start);
                 break;
@@ -534,6 +552,31 @@ Napi::Value checksum_range(const Napi::CallbackInfo &info)
     return worker->promise();
 }
 
+/* copyRange(from, fromOffset, to, toOffset, length): crc32c of what was copied. Small contents: files that travel. */
+Napi::Value copy_range(const Napi::CallbackInfo &info)
+{
+    int from = to_int(info[0]), to = to_int(info[2]);
+    uint64_t from_offset = to_u64(info[1]), to_offset = to_u64(info[3]), left = to_u64(info[4]);
+    std::vector<uint8_t> buffer(PIECE);
+    uint32_t crc = 0;
+    while (left > 0) {
+        ssize_t got = pread(from, buffer.data(), std::min<uint64_t>(PIECE, left), from_offset);
+        if (got <= 0)
+            throw system_error(info.Env(), "pread", got < 0 ? errno : ENODATA);
+        for (ssize_t done = 0; done < got;) {
+            ssize_t put = pwrite(to, buffer.data() + done, got - done, to_offset + done);
+            if (put <= 0)
+                throw system_error(info.Env(), "pwrite", put < 0 ? errno : EIO);
+            done += put;
+        }
+        crc = crc32c(crc, buffer.data(), got);
+        from_offset += got;
+        to_offset += got;
+        left -= got;
+    }
+    return Napi::Number::New(info.Env(), crc);
+}
+
 /* checksum(bytes, seed): crc32c. */
 Napi::Value checksum(const Napi::CallbackInfo &info)
 {
@@ -550,5 +593,6 @@ void export_pages(Napi::Env env, Napi::Object exports)
     exports.Set("writePages", Napi::Function::New(env, write_pages));
     exports.Set("writePagesSync", Napi::Function::New(env, write_pages_sync));
     exports.Set("checksumRange", Napi::Function::New(env, checksum_range));
+    exports.Set("copyRange", Napi::Function::New(env, copy_range));
     exports.Set("checksum", Napi::Function::New(env, checksum));
 }

@@ -29,7 +29,7 @@ export const TAPE_OP = {
   arg: 24,
   want: 72,
 } as const;
-export const TAPE_HEADER_SIZE = 80;
+export const TAPE_HEADER_SIZE = 88;
 export const TAPE_HEADER = {
   magic: 0,
   version: 8,
@@ -41,9 +41,11 @@ export const TAPE_HEADER = {
   failed_label: 40,
   failed_errno: 44,
   failed_op: 48,
+  vdso_slots: 52,
   base: 56,
   code_size: 64,
   size: 72,
+  stack: 80,
 } as const;
 export const TAPE_FAILURE_SIZE = 24;
 export const TAPE_FAILURE = {

@@ -96,7 +96,30 @@ export class Tape {
   readonly #chunks: { at: number; bytes: Uint8Array }[] = [];
   readonly #pointers: { at: DataRef; to: DataRef | SlotAddress }[] = [];
   #dataLength = 0;
-  #slots = 0;
+  /** The region is at least this long: room for later tapes. */
+  minimumLength = 0;
+  readonly #vdsoDistances: readonly number[];
+  #slots: number;
+  #loaderStack: DataRef | undefined;
+
+  /**
+   * @param vdsoDistances  For procs-agent: distances from mappings to the vDSO behind
+   * them; it puts the address of each mapping into the slot of that index.
+   */
+  constructor(vdsoDistances: readonly number[] = []) {
+    this.#vdsoDistances = vdsoDistances;
+    this.#slots = vdsoDistances.length;
+  }
+
+  /** Where the loader has found the mapping of that distance. */
+  vdsoSlot(index: number): Slot {
+    return new Slot(index);
+  }
+
+  /** The stack on which procs-agent begins. */
+  beginOn(stackTop: DataRef): void {
+    this.#loaderStack = stackTop;
+  }
 
   /** What was being done by operations with that label number: "reopen descriptor 7, /data/log.csv". */
   labelText(label: number): string {
@@ -206,7 +229,7 @@ export class Tape {
 
   /** Length of the encoded tape without the player code, in whole pages. */
   get encodedLength(): number {
-    return roundUp(this.dataOffset(new DataRef(this.#dataLength)), PAGE_SIZE);
+    return roundUp(Math.max(this.dataOffset(new DataRef(this.#dataLength)), this.minimumLength), PAGE_SIZE);
   }
 
   /** The tape's bytes, header first, in whole pages. */
@@ -222,6 +245,9 @@ export class Tape {
     bytes.writeBigUInt64LE(options.base, TAPE_HEADER.base);
     bytes.writeBigUInt64LE(BigInt(options.codeSize), TAPE_HEADER.code_size);
     bytes.writeBigUInt64LE(BigInt(options.codeSize + bytes.length), TAPE_HEADER.size);
+    bytes.writeUInt32LE(this.#vdsoDistances.length, TAPE_HEADER.vdso_slots);
+    this.#vdsoDistances.forEach((distance, index) => bytes.writeBigInt64LE(BigInt(distance), TAPE_HEADER_SIZE + index * 8));
+    if (this.#loaderStack !== undefined) bytes.writeBigUInt64LE(BigInt(this.dataOffset(this.#loaderStack)), TAPE_HEADER.stack);
 
     this.#ops.forEach((op, index) => this.#encodeOp(bytes, opsOffset + index * TAPE_OP_SIZE, op));
     for (const { at, bytes: chunk } of this.#chunks) bytes.set(chunk, this.dataOffset(new DataRef(at)));

@@ -40,6 +40,17 @@ __attribute__((noreturn)) static inline void arch_leave(uint64_t frame)
     __builtin_unreachable();
 }
 
+/* Goes on at `code` as player_entry does: on that stack, with the tape and the first operation. */
+__attribute__((noreturn)) static inline void arch_jump(uint64_t code, uint64_t tape, uint64_t op, uint64_t stack)
+{
+    __asm__ volatile("mov %3, %%rsp\n\t"
+                     "jmp *%0"
+                     :
+                     : "r"(code), "D"(tape), "S"(op), "r"(stack)
+                     : "memory");
+    __builtin_unreachable();
+}
+
 /* Stops for the tracer. */
 static inline void arch_trap(void)
 {
