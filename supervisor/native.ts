@@ -119,6 +119,8 @@ export interface Native {
   pipeContents(fd: number, packets: boolean): Buffer[];
   memfd(name: string): number;
   pipePair(): [read: number, write: number];
+  /** What poll(2) reports at once. */
+  pollEvents(fd: number): number;
   reflink(from: number, to: number): void;
 
   /** start, end pairs. */

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <linux/kcmp.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -114,6 +115,15 @@ Napi::Value pipe_pair(const Napi::CallbackInfo &info)
     return result;
 }
 
+/* pollEvents(fd): what poll(2) reports at once: POLLHUP, POLLERR, readiness. */
+Napi::Value poll_events(const Napi::CallbackInfo &info)
+{
+    pollfd one = {to_int(info[0]), POLLIN | POLLOUT, 0};
+    if (poll(&one, 1, 0) < 0)
+        throw system_error(info.Env(), "poll", errno);
+    return Napi::Number::New(info.Env(), one.revents);
+}
+
 /* reflink(from, to): FICLONE. ioctl_ficlone(2). */
 void reflink(const Napi::CallbackInfo &info)
 {
@@ -132,5 +142,6 @@ void export_descriptor(Napi::Env env, Napi::Object exports)
     exports.Set("pipeContents", Napi::Function::New(env, pipe_contents));
     exports.Set("memfd", Napi::Function::New(env, memfd));
     exports.Set("pipePair", Napi::Function::New(env, pipe_pair));
+    exports.Set("pollEvents", Napi::Function::New(env, poll_events));
     exports.Set("reflink", Napi::Function::New(env, reflink));
 }

@@ -217,7 +217,7 @@ function readThread(stopped: StoppedProcess, thread: StoppedThread, played: Play
     timerSlackNs: played.result(asked.timerSlack),
     parentDeathSignal: played.bytes(asked.parentDeathSignal, 4).readInt32LE(0),
     ioPriority: Number(played.result(asked.ioPriority)),
-    waitedNs: waits.waited(tid, thread.registers),
+    wait: waits.waited(tid, thread.registers),
   };
 }
 

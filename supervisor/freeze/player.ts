@@ -8,7 +8,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ProcsError } from '../errors.js';
-import { MAP_ANONYMOUS, MAP_PRIVATE, NT_PRSTATUS, PROT_EXEC, PROT_READ, PROT_WRITE, SIGNAL, errnoText } from '../linux.js';
+import { MAP_ANONYMOUS, MAP_PRIVATE, NT_PRSTATUS, PTRACE_EVENT_CLONE, PTRACE_EVENT_FORK, PROT_EXEC, PROT_READ, PROT_WRITE, SIGNAL, errnoText } from '../linux.js';
 import { type Address, native, packageRoot } from '../native.js';
 import type { Vma } from '../proc/maps.js';
 import { withRegisters } from '../proc/registers.js';
@@ -88,12 +88,12 @@ export class Player {
   }
 
   /**
-   * Plays a tape in one stopped thread. `onEvent` is called for every ptrace event on
-   * the way (children); it lets the thread go on.
+   * Plays a tape in one stopped thread. `onChild` is called with the id of every child
+   * that it makes (traced from birth), when the thread goes on already.
    *
    * @throws {ProcsError} `PROCS_ERR_TAPE` naming the step that failed.
    */
-  play(thread: StoppedThread, tape: Tape, onEvent?: (event: number) => void): Played {
+  play(thread: StoppedThread, tape: Tape, onChild?: (pid: number) => void): Played {
     const codeSize = playerCode().length;
     const header = this.region.base + BigInt(codeSize);
     const stack = tape.stack(4096);
@@ -113,7 +113,7 @@ export class Player {
       eflags: 0x202n, // interrupts on, direction forward, no single step
     };
     native.setRegisterSet(thread.tid, NT_PRSTATUS, withRegisters(thread.registers, start));
-    this.#run(thread, onEvent);
+    this.#run(thread, onChild);
 
     const after = native.readMemory(this.process.pid, header, bytes.length);
     if (after.readUInt32LE(TAPE_HEADER.failed) !== 0) {
@@ -130,7 +130,13 @@ export class Player {
     };
   }
 
-  #run(thread: StoppedThread, onEvent: ((event: number) => void) | undefined): void {
+  /** Takes the region away again: nothing of procs is left in the process. */
+  leave(vmas: readonly Vma[]): void {
+    const at = findSyscallInstruction(this.process.pid, vmas);
+    remoteCall(this.process.leader, at, SYSCALL.munmap, [this.region.base, BigInt(this.region.size)]);
+  }
+
+  #run(thread: StoppedThread, onChild: ((pid: number) => void) | undefined): void {
     native.ptraceCont(thread.tid, 0);
     for (;;) {
       const status = native.waitStop(thread.tid, PLAY_TIMEOUT_MS);
@@ -139,10 +145,11 @@ export class Player {
       }
       const event = stopEvent(status);
       if (event === 0 && stopSignal(status) === SIGNAL.SIGTRAP) return;
-      if (event !== 0 && onEvent !== undefined) onEvent(event);
       // SIGSTOP alone cannot be masked: it stops the process again when the thaw lets it.
-      else if (stopSignal(status) === SIGNAL.SIGSTOP && event === 0) this.process.stopAgain = true;
+      if (stopSignal(status) === SIGNAL.SIGSTOP && event === 0) this.process.stopAgain = true;
+      const child = event === PTRACE_EVENT_CLONE || event === PTRACE_EVENT_FORK ? native.ptraceEventMessage(thread.tid) : 0;
       native.ptraceCont(thread.tid, 0);
+      if (child !== 0) onChild?.(child);
     }
   }
 }

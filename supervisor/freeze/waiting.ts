@@ -11,7 +11,17 @@ import { readFileSync } from 'node:fs';
 import { CLOCK_MONOTONIC } from '../linux.js';
 import { native } from '../native.js';
 import { getRegister } from '../proc/registers.js';
+import { SYSCALL } from '../tape/syscalls.js';
 import { listThreads } from './stopped.js';
+
+const RESTART_SYSCALL = BigInt(SYSCALL.restart_syscall);
+
+/** A call that an earlier freeze has interrupted: the kernel goes on with it under another number. */
+interface Earlier {
+  readonly number: number;
+  readonly waitedNs: bigint;
+  readonly stackPointer: bigint;
+}
 
 interface Wait {
   /** Clock of the run queue, in nanoseconds, when it fell asleep. */
@@ -26,11 +36,18 @@ interface Wait {
 /** What was seen of a process's sleeping threads before it is frozen. */
 export class WaitTimes {
   readonly #waits = new Map<number, Wait>();
+  readonly #interrupted = new Map<number, Earlier>();
   #frozenAt: bigint | undefined;
 
-  /** Looks at every sleeping thread. Not part of the pause. */
-  static before(pid: number): WaitTimes {
-    const times = new WaitTimes();
+  private constructor(readonly earlier: WaitTimes | undefined) {}
+
+  /**
+   * Looks at every sleeping thread. Not part of the pause.
+   *
+   * @param earlier  What the freeze before this one has found.
+   */
+  static before(pid: number, earlier: WaitTimes | undefined): WaitTimes {
+    const times = new WaitTimes(earlier === undefined ? undefined : earlier.#withoutPast());
     const offsets = new Map<number, bigint | undefined>();
     for (const tid of listThreads(pid)) {
       const wait = readWait(pid, tid, offsets);
@@ -44,13 +61,29 @@ export class WaitTimes {
     this.#frozenAt = native.clockNow(CLOCK_MONOTONIC);
   }
 
-  /** Nanoseconds that a thread had waited in the call it was stopped in; undefined where that is not known. */
-  waited(tid: number, registers: Buffer): bigint | undefined {
+  #withoutPast(): WaitTimes {
+    const copy = new WaitTimes(undefined);
+    for (const [tid, call] of this.#interrupted) copy.#interrupted.set(tid, call);
+    return copy;
+  }
+
+  /** The call that a thread was stopped in and how many nanoseconds it had waited; undefined where that is not known. */
+  waited(tid: number, registers: Buffer): { number: number; waitedNs: bigint } | undefined {
+    const number = getRegister(registers, 'orig_rax');
+    const stackPointer = getRegister(registers, 'rsp');
+    const past = this.earlier?.#interrupted.get(tid);
+    const goesOn = number === RESTART_SYSCALL && past?.stackPointer === stackPointer;
+    const call = goesOn ? past.number : Number(BigInt.asIntN(32, number));
+    if (call < 0 || call === SYSCALL.restart_syscall) return undefined;
+
     const wait = this.#waits.get(tid);
-    if (wait === undefined || this.#frozenAt === undefined) return undefined;
-    if (getRegister(registers, 'orig_rax') !== wait.syscall || getRegister(registers, 'rsp') !== wait.stackPointer) return undefined;
-    const waited = this.#frozenAt - (wait.since - wait.offset);
-    return waited > 0n ? waited : 0n;
+    const same = wait !== undefined && this.#frozenAt !== undefined && wait.syscall === number && wait.stackPointer === stackPointer;
+    // Just fallen asleep, after it was looked at: no time has passed yet.
+    const since = same ? (this.#frozenAt as bigint) - (wait.since - wait.offset) : 0n;
+    if (!same && this.#waits.size === 0 && !goesOn) return undefined;
+    const waitedNs = (since > 0n ? since : 0n) + (goesOn ? past.waitedNs : 0n);
+    this.#interrupted.set(tid, { number: call, waitedNs, stackPointer });
+    return { number: call, waitedNs };
   }
 }
 

@@ -28,8 +28,8 @@ export interface RawThread {
   readonly timerSlackNs: bigint;
   readonly parentDeathSignal: number;
   readonly ioPriority: number;
-  /** How long the interrupted system call had already waited, where that could be found out. */
-  readonly waitedNs: bigint | undefined;
+  /** The interrupted system call, and how long it had already waited, where that could be found out. */
+  readonly wait: { readonly number: number; readonly waitedNs: bigint } | undefined;
 }
 
 export interface RawDescriptor {

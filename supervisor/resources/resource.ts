@@ -3,11 +3,9 @@
  * listed in index.ts. A new kind is a new file, a line there, a test program, a row in
  * docs/LIMITS.md.
  */
-import type { Address } from '../native.js';
 import type { ExtentTable } from '../image/extents.js';
-import type { DataRef, Slot, Tape } from '../tape/tape.js';
-import type { RawDescriptor, RawProcess } from './raw.js';
-import type { Record_ } from './record.js';
+import type { Slot, Tape } from '../tape/tape.js';
+import type { RawDescriptor, RawProcess, RawStat } from './raw.js';
 
 /** One reason why a process cannot be checkpointed. */
 export interface Reason {
@@ -30,11 +28,13 @@ export interface PageSource {
 /** What captures may ask for while the process stands still. */
 export interface Frozen {
   readonly raw: RawProcess;
-  /** A duplicate of a descriptor of the process; the caller of the checkpoint closes it. */
+  /** A duplicate of a descriptor of the process; closed when the checkpoint is done. */
   descriptor(fd: number): number;
+  /** Whether the file at a path is the one that was examined. */
+  isAt(path: string, stat: RawStat): boolean;
   /** A new space of the image. */
   newSpace(): number;
-  /** Stores bytes of an open file under a space, now. */
+  /** Stores the first bytes of an open file under a space, now. */
   storeFile(fd: number, length: number, space: number): void;
   /** Stores memory of the process under spaces, now: what the twin does not copy. */
   storeMemory(sources: readonly PageSource[], options?: { forceMem?: boolean }): void;
@@ -44,19 +44,16 @@ export interface Frozen {
   readonly files: 'rewind' | 'keep' | 'snapshot';
 }
 
-/** What a process looks like once it is to be restored: shared by all `restore`s of one process. */
+/** A process that is being made again: shared by all `restore`s. */
 export interface Restore {
   readonly tape: Tape;
-  /** Descriptors of procs itself, above all of the target's. */
-  readonly work: { readonly image: number; readonly control: number; readonly streams: readonly [number, number, number] };
-  /** The image's extents. */
+  /** Descriptors of procs itself; every number from `above` on is free for it. */
+  readonly work: { readonly image: number; readonly streams: readonly [number, number, number]; readonly above: number };
   readonly extents: ExtentTable;
-  /** Every record of the checkpoint. */
-  readonly records: readonly Record_[];
-  /** A writable and executable-later page of the process: code that finishes interrupted calls. */
-  readonly policy: { readonly files: 'rewind' | 'keep' | 'snapshot' };
-  /** Opens a file object once; later calls give the same slot. Closed by `closeFiles`. */
+  /** Opens a file object for a mapping; the same slot for the same flags. Closed when all mappings are made. */
   openFile(id: number, flags: number): Slot;
+  /** Opens a file object anew: an open file description of its own. */
+  reopenFile(label: string, id: number, flags: number): Slot;
+  /** Runs when every descriptor and mapping is in place. */
+  later(emit: () => void): void;
 }
-
-export type { Address, DataRef, Record_, Slot };

@@ -69,22 +69,23 @@ export interface InterruptedCall {
 /**
  * The call that has to be made again, or undefined where the registers can be used as they are.
  *
- * @param number  The call's number where the thread was inside restart_syscall: what it was at first.
+ * @param wait  What is known of the call: its first number (the kernel goes on with an interrupted
+ *   call as restart_syscall) and how long it had waited.
  * @param hasSignal  A signal that the thread does not block is waiting: EINTR is then the program's own.
  */
 export function interruptedCall(
   registers: Buffer,
-  waitedNs: bigint | undefined,
+  wait: { readonly number: number; readonly waitedNs: bigint } | undefined,
   hasSignal: boolean,
-  number: number = Number(BigInt.asIntN(32, getRegister(registers, 'orig_rax'))),
 ): InterruptedCall | undefined {
+  const number = wait?.number ?? Number(BigInt.asIntN(32, getRegister(registers, 'orig_rax')));
   if (number < 0) return undefined;
   const result = getResult(registers);
   const restarted = result === ERESTARTSYS || result === ERESTARTNOINTR || result === ERESTARTNOHAND || result === ERESTART_RESTARTBLOCK;
   const cutShort = result === EINTR && INTERRUPTED_BY_STOP.has(number) && !hasSignal;
   if (!restarted && !cutShort) return undefined;
   const args = ARGUMENT_REGISTERS.map((name) => getRegister(registers, name));
-  return { number, args, timeout: result === ERESTART_RESTARTBLOCK || cutShort ? timeoutOf(number, args) : undefined, waitedNs };
+  return { number, args, timeout: result === ERESTART_RESTARTBLOCK || cutShort ? timeoutOf(number, args) : undefined, waitedNs: wait?.waitedNs };
 }
 
 /** The registers with which the call is made again, with the arguments it had. */
