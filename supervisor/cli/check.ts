@@ -11,8 +11,9 @@ export function command(): Command {
   return newCommand(
     'check',
     '[options] NAME|PID|FILE',
-    `Says whether a running job can be checkpointed now, and if not, all the reasons. PID may be any
-process of yours, whether procs started it or not. The program stands still for a moment.
+    `Says whether a running job can be checkpointed now, and if not, all the
+reasons. PID may be any process of yours, whether procs started it or not. The
+program stands still for a moment.
 
 Exits 0 if it can be checkpointed, 69 if not.`,
     [

@@ -11,8 +11,9 @@ export function command(): Command {
   return newCommand(
     'checkpoint',
     '[options] NAME|PID|FILE',
-    `Has a running job write a checkpoint, and waits. Exits 0 only when the checkpoint is on disk. The
-job is named by its name, by the process id of its procs, or by its image.`,
+    `Has a running job write a checkpoint, and waits. Exits 0 only when the
+checkpoint is on disk. The job is named by its name, by the process id of its
+procs, or by its image.`,
     [
       ['procs checkpoint simulate', 'the program runs on'],
       ['procs checkpoint --stop simulate', 'the program is ended, to be resumed later'],

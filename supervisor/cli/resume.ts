@@ -12,9 +12,10 @@ export function command(): Command {
   const resume = newCommand(
     'resume',
     '[options] PROGRAM|NAME|FILE[@N] [ARGS…]',
-    `Goes on from the newest checkpoint of an image, or from checkpoint N: after a crash, a reboot, on
-another machine, any number of times. The image is ./NAME.procs, else the newest one known of
-that name, else FILE. Afterwards all is as after "procs start": SIGUSR1 checkpoints again.
+    `Goes on from the newest checkpoint of an image, or from checkpoint N: after a
+crash, a reboot, on another machine, any number of times. The image is
+./NAME.procs, else the newest one known of that name, else FILE. Afterwards all
+is as after "procs start": SIGUSR1 checkpoints again.
 
 ARGS, where given, are only what ps shows; the program has its own.`,
     [

@@ -10,11 +10,12 @@ export function command(): Command {
   const run = newCommand(
     'run',
     '[options] [--] PROGRAM [ARGS…]',
-    `Goes on from the newest checkpoint if there is one in ./NAME.procs (or --image FILE), and starts
-PROGRAM otherwise: for batch systems, which give the same command line again and again.
+    `Goes on from the newest checkpoint if there is one in ./NAME.procs (or --image
+FILE), and starts PROGRAM otherwise: for batch systems, which give the same
+command line again and again.
 
-Exit statuses are those of "procs start". With --rm the image is removed when the program has
-ended, so that the next run begins anew.`,
+Exit statuses are those of "procs start". With --rm the image is removed when
+the program has ended, so that the next run begins anew.`,
     [
       ['procs run --rm ./simulate input.dat', 'in a job script that may be requeued'],
       ['procs run --stop-status 99 ./simulate', 'Grid Engine: SIGUSR2 to procs means checkpoint and requeue'],

@@ -12,8 +12,8 @@ export function command(): Command {
   return newCommand(
     'verify',
     '[options] FILE',
-    `Reads everything in an image and compares checksums: one line per checkpoint. Exits 0 if all are
-whole, 65 if anything is damaged.`,
+    `Reads everything in an image and compares checksums: one line per checkpoint.
+Exits 0 if all are whole, 65 if anything is damaged.`,
     [['procs verify simulate.procs', 'before the original is deleted, say']],
   )
     .option('--json', 'print the result as JSON')
