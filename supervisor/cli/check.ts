@@ -5,7 +5,7 @@ import { requestCheck } from '../job/control.js';
 import type { Refusal } from '../job/types.js';
 import { findJob, findJobs } from '../registry/registry.js';
 import { newCommand } from './command.js';
-import { printable, toJson } from './format.js';
+import { printable, toJson } from '../format.js';
 
 export function command(): Command {
   return newCommand(

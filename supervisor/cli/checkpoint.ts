@@ -1,10 +1,10 @@
 /** `procs checkpoint`: has a running job write a checkpoint, and waits until it is durable. */
 import type { Command } from 'commander';
 import { requestCheckpoint } from '../job/control.js';
-import type { CheckpointReport } from '../job/types.js';
+import { describeReport } from '../job/report.js';
 import { findJob } from '../registry/registry.js';
 import { newCommand } from './command.js';
-import { formatBytes, formatDuration, toJson } from './format.js';
+import { toJson } from '../format.js';
 import { progressBar } from './progress.js';
 
 export function command(): Command {
@@ -35,10 +35,4 @@ procs, or by its image.`,
         bar.clear();
       }
     });
-}
-
-/** Also what a supervisor says on stderr, so that both speak alike. */
-export function describeReport(report: CheckpointReport): string {
-  const facts = [formatBytes(report.bytes), `paused ${formatDuration(report.pauseMs)}`, `done in ${formatDuration(report.durationMs)}`];
-  return `checkpoint ${report.number} of ${report.name}: ${facts.join(', ')}${report.stopped ? '; the program was ended' : ''}`;
 }

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { EXIT } from '../errors.js';
 import { diagnose } from '../job/machine.js';
 import { newCommand } from './command.js';
-import { formatTable, toJson } from './format.js';
+import { formatTable, toJson } from '../format.js';
 
 export function command(): Command {
   return newCommand('doctor', '[options]', `Tries what this machine permits, says what follows for procs, and ends with a

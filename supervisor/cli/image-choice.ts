@@ -8,7 +8,7 @@ import { Image } from '../image/image.js';
 import { acquireImageLock, lockDirectory, refuseIfHeld } from '../registry/lock.js';
 import { newestImage } from '../registry/registry.js';
 import { currentDirectory } from './command.js';
-import { formatTime, printable } from './format.js';
+import { formatTime, printable } from '../format.js';
 
 export interface ImageChoice {
   /** Absolute. */

@@ -6,7 +6,7 @@ import { EXIT, messageOf } from '../errors.js';
 import { Image, type Checkpoint, type ImageRecord } from '../image/image.js';
 import { describeRecord } from '../resources/index.js';
 import { currentDirectory, newCommand, refuseValue } from './command.js';
-import { formatBytes, formatTable, formatTime, printable, toJson } from './format.js';
+import { formatBytes, formatTable, formatTime, printable, toJson } from '../format.js';
 
 export function command(): Command {
   return newCommand(

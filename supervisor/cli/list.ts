@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import type { Command } from 'commander';
 import { listImages, listJobs } from '../registry/registry.js';
 import { newCommand } from './command.js';
-import { formatBytes, formatTable, formatTime, printable, toJson } from './format.js';
+import { formatBytes, formatTable, formatTime, printable, toJson } from '../format.js';
 
 export function command(): Command {
   return newCommand('list', '[options]', 'Shows your running jobs on this host, and the images that are known.')

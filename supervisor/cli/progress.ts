@@ -1,6 +1,6 @@
 /** One line that shows how far a checkpoint has come, on a terminal only. */
 import type { Progress } from '../job/types.js';
-import { formatBytes } from './format.js';
+import { formatBytes } from '../format.js';
 
 export interface ProgressBar {
   readonly show: (progress: Progress) => void;

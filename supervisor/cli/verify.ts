@@ -5,7 +5,7 @@ import { EXIT } from '../errors.js';
 import { Image } from '../image/image.js';
 import { native } from '../native.js';
 import { currentDirectory, newCommand } from './command.js';
-import { formatBytes, formatTime, toJson } from './format.js';
+import { formatBytes, formatTime, toJson } from '../format.js';
 import { progressBar } from './progress.js';
 
 export function command(): Command {

@@ -1,4 +1,4 @@
-/** Sizes, times and tables for people. */
+/** Sizes, times and tables for people. Pure; used from anywhere. */
 
 /** `512 bytes`, `1.5 MiB`. */
 export function formatBytes(bytes: number): string {
