@@ -35,6 +35,8 @@ export interface FileObject {
   readonly seals: number;
   /** The process writes it: its length is put back on resume. */
   readonly written: boolean;
+  /** How parts of a written file looked at the checkpoint. */
+  readonly checks: readonly { readonly offset: number; readonly length: number; readonly crc: number }[];
 }
 
 export function fileRecord(file: FileObject): Record_ {
@@ -60,6 +62,7 @@ export function readFileRecord(record: Record_): FileObject {
     space: reader.optional('space', (r: FieldReader, name) => r.number(name)),
     seals: reader.number('seals'),
     written: reader.flag('written'),
+    checks: reader.list('checks').map((check) => ({ offset: check.number('offset'), length: check.number('length'), crc: check.number('crc') })),
   };
 }
 
@@ -69,7 +72,7 @@ export function describeFile(record: Record_): string {
   return `file ${file.id}: ${file.type} ${pathText(file.path)}, ${file.size} bytes${carried}${file.written ? ', written by the program' : ''}`;
 }
 
-export type NewFile = Omit<FileObject, 'id' | 'buildId' | 'space' | 'seals' | 'written'> & Partial<Pick<FileObject, 'space' | 'seals'>>;
+export type NewFile = Omit<FileObject, 'id' | 'buildId' | 'space' | 'seals' | 'written' | 'checks'> & Partial<Pick<FileObject, 'space' | 'seals'>>;
 
 /** The files of one checkpoint, each once, by device and inode. */
 export class FileTable {
@@ -84,7 +87,7 @@ export class FileTable {
 
   /** Adds a file that `find` did not know. */
   add(file: NewFile): FileObject {
-    const added: FileObject = { seals: 0, space: undefined, buildId: undefined, written: false, ...file, id: this.#files.length };
+    const added: FileObject = { seals: 0, space: undefined, buildId: undefined, written: false, checks: [], ...file, id: this.#files.length };
     this.#files.push(added);
     this.#byIdentity.set(`${file.dev}:${file.ino}`, added.id);
     return added;

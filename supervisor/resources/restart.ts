@@ -24,7 +24,7 @@ const FUTEX_WAIT = 0n;
 type Timeout = { readonly argument: number; readonly unit: 'ms' | 'timespec-pointer' };
 
 /** Calls whose relative timeout the kernel keeps to itself when they are interrupted. */
-function timeoutOf(number: number, args: readonly bigint[]): Timeout | undefined {
+export function timeoutOf(number: number, args: readonly bigint[]): Timeout | undefined {
   switch (number) {
     case SYSCALL.poll:
       return { argument: 2, unit: 'ms' };
@@ -88,6 +88,23 @@ export function interruptedCall(
   return { number, args, timeout: result === ERESTART_RESTARTBLOCK || cutShort ? timeoutOf(number, args) : undefined, waitedNs: wait?.waitedNs };
 }
 
+/**
+ * The timeout that the program asked for, in nanoseconds; undefined for an endless wait.
+ *
+ * @param read  Reads the memory of the process.
+ */
+export function requestedTimeout(call: InterruptedCall, read: (address: bigint, length: number) => Buffer): bigint | undefined {
+  if (call.timeout === undefined) return undefined;
+  const value = call.args[call.timeout.argument] ?? 0n;
+  if (call.timeout.unit === 'ms') {
+    const ms = BigInt.asIntN(32, value);
+    return ms < 0n ? undefined : ms * 1_000_000n;
+  }
+  if (value === 0n) return undefined;
+  const timespec = read(value, 16);
+  return timespec.readBigInt64LE(0) * 1_000_000_000n + timespec.readBigInt64LE(8);
+}
+
 /** The registers with which the call is made again, with the arguments it had. */
 export function repeatCall(registers: Buffer, call: InterruptedCall): Buffer {
   return withRegisters(registers, {
@@ -108,10 +125,11 @@ const STUB_TIMESPEC = 112;
  * its timeout stands in must not be changed.
  *
  * @param at  Where the stub will be.
- * @param requestedNs  The timeout the program asked for; undefined for an endless wait.
+ * @param requestedNs  The timeout the program asked for.
  */
 export function restartStub(registers: Buffer, call: InterruptedCall, at: bigint, requestedNs: bigint): { registers: Buffer; code: Buffer } {
-  const left = call.waitedNs === undefined || call.waitedNs >= requestedNs ? (call.waitedNs === undefined ? requestedNs : 0n) : requestedNs - call.waitedNs;
+  const waited = call.waitedNs ?? 0n;
+  const left = waited >= requestedNs ? 0n : requestedNs - waited;
   const timeout = call.timeout;
   if (timeout === undefined) throw new Error('a stub is for a call with a timeout');
   const register = ARGUMENT_REGISTERS[timeout.argument] as RegisterName;

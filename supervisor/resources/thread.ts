@@ -18,13 +18,13 @@ import {
   PR_SET_TIMERSLACK,
   SIGINFO_SIZE,
 } from '../linux.js';
-import { REGISTER_SET_SIZE, getRegister, withRegisters } from '../proc/registers.js';
+import { REGISTER_SET_SIZE, getRegister } from '../proc/registers.js';
 import { field, innermostId, parseFields } from '../proc/status.js';
 import { type DataRef, Mark, type Tape } from '../tape/tape.js';
 import type { RawProcess, RawThread } from './raw.js';
 import { signalFrame } from './frame.js';
 import { type Record_, readRecord } from './record.js';
-import { type InterruptedCall, interruptedCall, repeatCall } from './restart.js';
+import { type InterruptedCall, interruptedCall, repeatCall, requestedTimeout, restartStub, timeoutOf } from './restart.js';
 
 const VERSION = 1;
 const SIGALTSTACK_SIZE = 24;
@@ -37,8 +37,12 @@ export function innerTid(thread: RawThread): number {
   return innermostId(fields.get('NSpid') ?? field(fields, 'Pid'));
 }
 
-/** One record a thread, the leader first. */
-export function captureThreads(raw: RawProcess): Record_[] {
+/**
+ * One record a thread, the leader first.
+ *
+ * @param read  Reads the memory of the process as it was when it stood still.
+ */
+export function captureThreads(raw: RawProcess, read: (address: bigint, length: number) => Buffer): Record_[] {
   const sharedPending = signalsOf(raw.sharedPending);
   return raw.threads.map((thread) => {
     const fields = parseFields(thread.statusText);
@@ -55,7 +59,7 @@ export function captureThreads(raw: RawProcess): Record_[] {
       xstate: thread.xstate,
       xstatePermissions: raw.xstatePermissions,
       // What the kernel would have done for the interrupted call is decided here, where it is known.
-      interrupted: call === undefined ? null : { number: call.number, args: call.args, waitedNs: call.waitedNs ?? null, timed: call.timeout !== undefined },
+      interrupted: call === undefined ? null : { number: call.number, args: call.args, waitedNs: call.waitedNs ?? null, requestedNs: requestedTimeout(call, read) ?? null },
       rseq: rseq === null ? null : { address: rseq.address, size: rseq.size, signature: rseq.signature },
       signalMask: thread.signalMask,
       pending: signalsOf(thread.pending),
@@ -83,7 +87,7 @@ export interface ThreadRecord {
   readonly registers: Buffer;
   readonly xstate: Buffer;
   readonly xstatePermissions: bigint;
-  readonly interrupted: { readonly number: number; readonly args: readonly bigint[]; readonly waitedNs: bigint | undefined; readonly timed: boolean } | undefined;
+  readonly interrupted: { readonly number: number; readonly args: readonly bigint[]; readonly waitedNs: bigint | undefined; readonly requestedNs: bigint | undefined } | undefined;
   readonly rseq: { readonly address: bigint; readonly size: number; readonly signature: number } | undefined;
   readonly signalMask: bigint;
   readonly pending: readonly Buffer[];
@@ -115,7 +119,7 @@ export function readThreadRecord(record: Record_): ThreadRecord {
         number: call.number('number'),
         args: call.bigints('args'),
         waitedNs: call.optional('waitedNs', (c, field_) => c.bigint(field_)),
-        timed: call.flag('timed'),
+        requestedNs: call.optional('requestedNs', (c, field_) => c.bigint(field_)),
       };
     }),
     rseq: reader.optional('rseq', (r, name) => {
@@ -152,20 +156,24 @@ export function describeThread(record: Record_): string[] {
   return [`thread ${thread.tid} "${thread.name.toString('utf8')}": at 0x${getRegister(thread.registers, 'rip').toString(16)}, ${doing}`];
 }
 
-/** What a thread does in itself before it may leave. */
-export interface ThreadPlan {
-  /** As they are to be, interrupted calls taken care of. */
-  readonly registers: Buffer;
-  readonly thread: ThreadRecord;
-}
-
-/** The registers of a thread whose interrupted call needs no shortened timeout; the call where it does. */
-export function resumeRegisters(thread: ThreadRecord): { registers: Buffer; timed: InterruptedCall | undefined } {
-  const call = thread.interrupted;
-  if (call === undefined) return { registers: thread.registers, timed: undefined };
-  const interrupted: InterruptedCall = { number: call.number, args: call.args, waitedNs: call.waitedNs, timeout: undefined };
-  const repeated = repeatCall(thread.registers, interrupted);
-  return { registers: withRegisters(repeated, {}), timed: call.timed ? interrupted : undefined };
+/**
+ * The registers with which a thread goes on.
+ *
+ * @param stubAt  Gives room for code that finishes a call with a shortened timeout (restart.ts).
+ */
+export function resumeRegisters(thread: ThreadRecord, stubAt: (code: (at: bigint) => Buffer) => void): Buffer {
+  const interrupted = thread.interrupted;
+  if (interrupted === undefined) return thread.registers;
+  const call: InterruptedCall = { ...interrupted, timeout: timeoutOf(interrupted.number, interrupted.args) };
+  const { requestedNs } = interrupted;
+  if (requestedNs === undefined || call.timeout === undefined) return repeatCall(thread.registers, call);
+  let registers = thread.registers;
+  stubAt((at) => {
+    const stub = restartStub(thread.registers, call, at, requestedNs);
+    registers = stub.registers;
+    return stub.code;
+  });
+  return registers;
 }
 
 /** Makes another thread of the process, which goes on at `child`. */
@@ -175,7 +183,7 @@ export function spawnThread(tape: Tape, tid: number, child: Mark): void {
 }
 
 /** The attributes that a thread must give itself. */
-export function restoreThreadAttributes(tape: Tape, pid: number, thread: ThreadRecord, options: { dropCapabilities: boolean }): void {
+export function restoreThreadAttributes(tape: Tape, pid: number, thread: ThreadRecord): void {
   const of = `of thread ${thread.tid}`;
   tape.call(`set the name ${of}`, 'prctl', [PR_SET_NAME, tape.text(thread.name.subarray(0, 15)), 0, 0, 0]);
   if (thread.robustHead !== 0n) tape.call(`set the robust list ${of}`, 'set_robust_list', [thread.robustHead, thread.robustLength]);
@@ -195,12 +203,12 @@ export function restoreThreadAttributes(tape: Tape, pid: number, thread: ThreadR
   for (const info of thread.pending) {
     tape.call(`queue a pending signal ${of}`, 'rt_tgsigqueueinfo', [pid, thread.tid, info.readInt32LE(0), tape.data(info)]);
   }
-  if (options.dropCapabilities) dropCapabilities(tape, thread);
 }
 
 const LINUX_CAPABILITY_VERSION_3 = 0x20080522;
 
-function dropCapabilities(tape: Tape, thread: ThreadRecord): void {
+/** In a user namespace of its own a process has every capability: it is given those it had. */
+export function restoreCapabilities(tape: Tape, thread: ThreadRecord): void {
   const [inheritable = 0n, permitted = 0n, effective = 0n] = thread.capabilities;
   const header = Buffer.alloc(8);
   header.writeUInt32LE(LINUX_CAPABILITY_VERSION_3, 0);
