@@ -7,9 +7,9 @@
  */
 import fs from 'node:fs';
 import { createHash, randomBytes } from 'node:crypto';
-import { basename, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { onExit } from 'signal-exit';
-import { ProcsError } from '../errors.js';
+import { errnoName, ProcsError } from '../errors.js';
 import { existingRuntimeDirectories, makeRuntimeDirectory, stateDirectory } from './directories.js';
 import { livenessOf, parseIdentity, thisProcess, type ProcessIdentity } from './identity.js';
 import { imageHolder } from './lock.js';
@@ -134,7 +134,7 @@ export function rememberImage(image: KnownImage): void {
   const imagePath = resolve(image.imagePath);
   try {
     const images = join(directory, 'images');
-    fs.mkdirSync(images, { recursive: true, mode: 0o700 });
+    makeDirectories(images);
     writeWhole(join(images, entryName(imagePath)), { ...image, imagePath });
   } catch {
     // A read-only or missing home, a full disk: `resume` takes a path too.
@@ -231,6 +231,17 @@ function parseImage(value: unknown): KnownImage | undefined {
 
 function entryName(imagePath: string): string {
   return `${createHash('sha256').update(imagePath).digest('hex').slice(0, 32)}.json`;
+}
+
+/** Node's own recursive mkdir does not end where mkdir(2) says ENOENT in a directory that exists, as in /proc. */
+function makeDirectories(path: string): void {
+  if (fs.existsSync(path)) return;
+  if (dirname(path) !== path) makeDirectories(dirname(path));
+  try {
+    fs.mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    if (errnoName(error) !== 'EEXIST') throw error; // made by another meanwhile
+  }
 }
 
 function writeWhole(path: string, value: unknown): void {
