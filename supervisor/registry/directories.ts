@@ -44,7 +44,8 @@ export function stateDirectory(env: NodeJS.ProcessEnv = process.env): string | u
   const state = env['XDG_STATE_HOME'];
   if (state !== undefined && isAbsolute(state)) return join(state, 'procs');
   const home = env['HOME'] ?? homeOfUser();
-  return home !== undefined && isAbsolute(home) ? join(home, '.local/state/procs') : undefined;
+  // A home that is not there (a system user's, a disk not mounted) is not made.
+  return home !== undefined && isAbsolute(home) && fs.existsSync(home) ? join(home, '.local/state/procs') : undefined;
 }
 
 function runtimeDirectories(env: NodeJS.ProcessEnv): readonly string[] {
