@@ -37,7 +37,7 @@ async function main(args: readonly string[]): Promise<void> {
   // `procs help start` is `procs start --help`.
   const [first, second] = args;
   const given = first === 'help' ? (second === undefined ? ['--help'] : [second, '--help']) : [...args];
-  const chosen = COMMANDS.find(({ name }) => name === given[0] || (name === 'list' && given[0] === 'ls'));
+  const chosen = COMMANDS.find(({ name }) => name === given[0]);
   try {
     const program = newCommand('procs', 'COMMAND [options] …', 'Checkpoint running programs to a file, and resume them later.', [
       ['procs start ./simulate input.dat', 'runs it; ./simulate.procs will hold its checkpoints'],

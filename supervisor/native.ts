@@ -97,7 +97,8 @@ export interface Native {
   getRseq(tid: number): RseqRegistration | null;
 
   waitChild(pid: number): ChildChange | null;
-  reapAny(): number;
+  /** Reaps ended children until one of the known, whom somebody else waits for. */
+  reapOrphans(known: readonly number[]): void;
   sendSignal(pid: number, tid: number, signal: number): void;
   setChildSubreaper(): void;
   readMemory(pid: number, address: Address, length: number): Buffer;
@@ -117,7 +118,9 @@ export interface Native {
   sameFile(pid1: number, fd1: number, pid2: number, fd2: number): boolean;
   fcntl(fd: number, command: number, argument: number): number;
   pipeContents(fd: number, packets: boolean): Buffer[];
-  memfd(name: string): number;
+  /** @param flags  MFD_ bits; memfd_create(2). */
+  memfd(name: string, flags: number): number;
+  zeroRange(fd: number, offset: number, length: number): void;
   pipePair(): [read: number, write: number];
   /** What poll(2) reports at once. */
   pollEvents(fd: number): number;

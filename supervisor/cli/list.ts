@@ -7,7 +7,6 @@ import { formatBytes, formatTable, formatTime, printable, toJson } from '../form
 
 export function command(): Command {
   return newCommand('list', '[options]', 'Shows your running jobs on this host, and the images that are known.')
-    .alias('ls')
     .option('--json', 'print them as JSON')
     .action((given: { json?: boolean }) => {
       const jobs = listJobs();

@@ -44,6 +44,8 @@ export interface SnapshotOptions {
   readonly flags: ReadonlyMap<bigint, VmFlags>;
   readonly sink: PageSink;
   readonly files: 'rewind' | 'keep' | 'snapshot';
+  /** The process is not thawed before `release`. */
+  readonly hold: boolean;
 }
 
 export interface Snapshot {
@@ -54,6 +56,8 @@ export interface Snapshot {
   readonly region: PlayerRegion;
   /** How long the process stood still. */
   readonly pauseMs: number;
+  /** Thaws a process that was held. */
+  release(): void;
 }
 
 /** Every reason why the process cannot be saved. */
@@ -74,8 +78,10 @@ export function takeSnapshot(options: SnapshotOptions): Snapshot {
   const begun = performance.now();
   const held: number[] = [];
   let twin: Twin | undefined;
+  let stopped: StoppedProcess | undefined;
   try {
-    using stopped = StoppedProcess.stop(options.pid);
+    stopped = StoppedProcess.stop(options.pid);
+    const process = stopped;
     options.waits.freeze();
     const vmas = parseMaps(readText(`/proc/${options.pid}/maps`));
     const player = Player.enter(stopped, vmas, options.region);
@@ -88,9 +94,10 @@ export function takeSnapshot(options: SnapshotOptions): Snapshot {
     if (reasons.length > 0) throw new RefusedError(options.pid, reasons);
     frozen.storeMemory(sourcesNotForked(raw, options.flags));
     twin = Twin.make(stopped, player);
-    stopped.thaw();
-    return { raw, twin, files, descriptors, region: player.region, pauseMs: performance.now() - begun };
+    if (!options.hold) process.thaw();
+    return { raw, twin, files, descriptors, region: player.region, pauseMs: performance.now() - begun, release: () => process.thaw() };
   } catch (error) {
+    stopped?.thaw();
     twin?.end();
     throw error;
   } finally {
@@ -99,7 +106,7 @@ export function takeSnapshot(options: SnapshotOptions): Snapshot {
 }
 
 /** The same questions without a twin: what would refuse a checkpoint now. */
-export function findReasons(options: SnapshotOptions): Reason[] {
+export function findReasons(options: Omit<SnapshotOptions, 'hold'>): Reason[] {
   const held: number[] = [];
   try {
     using stopped = StoppedProcess.stop(options.pid);
@@ -134,7 +141,7 @@ function captureDescriptors(frozen: Frozen, files: FileTable): Record_[] {
   return records;
 }
 
-function frozenView(raw: RawProcess, options: SnapshotOptions, held: number[]): { frozen: Frozen; reasons: Reason[] } {
+function frozenView(raw: RawProcess, options: Omit<SnapshotOptions, 'hold'>, held: number[]): { frozen: Frozen; reasons: Reason[] } {
   const reasons: Reason[] = [];
   const { sink } = options;
   let spaces = 0;

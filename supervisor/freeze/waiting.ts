@@ -71,7 +71,7 @@ export class WaitTimes {
   waited(tid: number, registers: Buffer): { number: number; waitedNs: bigint } | undefined {
     const number = getRegister(registers, 'orig_rax');
     const stackPointer = getRegister(registers, 'rsp');
-    const past = this.earlier?.#interrupted.get(tid);
+    const past = this.earlier === undefined ? undefined : this.earlier.#interrupted.get(tid);
     const goesOn = number === RESTART_SYSCALL && past?.stackPointer === stackPointer;
     const call = goesOn ? past.number : Number(BigInt.asIntN(32, number));
     if (call < 0 || call === SYSCALL.restart_syscall) return undefined;

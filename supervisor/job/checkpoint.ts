@@ -12,6 +12,7 @@ import type { PlayerRegion } from '../freeze/player.js';
 import { WaitTimes } from '../freeze/waiting.js';
 import { joinExtents } from '../image/extents.js';
 import type { CheckpointSummary, Image } from '../image/image.js';
+import { SIGNAL } from '../linux.js';
 import { SELECT, native } from '../native.js';
 import { type Vma, type VmFlags, parseVmFlags } from '../proc/maps.js';
 import { pathBytes, pathText } from '../proc/path.js';
@@ -41,7 +42,9 @@ export interface CheckpointOptions {
   readonly header: Readonly<Record<string, unknown>>;
   /** The checkpoint that the program goes on from. */
   readonly parent: number;
-  readonly onProgress?: (progress: Progress) => void;
+  readonly onProgress: (progress: Progress) => void;
+  /** End the program once the checkpoint is durable; it does not run in between. */
+  readonly stop: boolean;
 }
 
 export interface CheckpointResult {
@@ -62,7 +65,7 @@ export async function writeCheckpoint(options: CheckpointOptions): Promise<Check
     try {
       const flags = log.step('look at the memory map', () => parseVmFlags(readText(`/proc/${target.pid}/smaps`)));
       const waits = WaitTimes.before(target.pid, target.waits);
-      snapshot = log.step('freeze', () => takeSnapshot({ pid: target.pid, region: target.region, waits, flags, sink, files: options.files }));
+      snapshot = log.step('freeze', () => takeSnapshot({ pid: target.pid, region: target.region, waits, flags, sink, files: options.files, hold: options.stop }));
       target.region = snapshot.region;
       target.waits = waits;
       log.note(`paused for ${snapshot.pauseMs.toFixed(2)} ms`);
@@ -75,7 +78,7 @@ export async function writeCheckpoint(options: CheckpointOptions): Promise<Check
       const records = log.step('build records', () => buildRecords(snapshot as Snapshot, seen ?? flags));
       await log.stepAsync('write pages', () => writePages(snapshot as Snapshot, seen ?? flags, sink, options.onProgress));
       records.push(...(await log.stepAsync('sync files', () => settleFiles(snapshot as Snapshot))));
-      options.onProgress?.({ phase: 'commit', bytes: sink.offset - draft.dataOffset, totalBytes: sink.offset - draft.dataOffset });
+      options.onProgress({ phase: 'commit', bytes: sink.offset - draft.dataOffset, totalBytes: sink.offset - draft.dataOffset });
       const summary = await log.stepAsync('commit', () =>
         draft.commit({
           header: { ...options.header, host: hostname(), kernel: release(), pauseUs: Math.round((snapshot as Snapshot).pauseMs * 1000) },
@@ -85,12 +88,14 @@ export async function writeCheckpoint(options: CheckpointOptions): Promise<Check
           parent: options.parent,
         }),
       );
+      if (options.stop) native.sendSignal(target.pid, 0, SIGNAL.SIGKILL);
       return { summary, pauseMs: snapshot.pauseMs, threads: snapshot.raw.threads.length };
     } catch (error) {
       draft.abort();
       throw asWriteError(error, image.path);
     } finally {
       snapshot?.twin.end();
+      snapshot?.release();
     }
   }
 }
@@ -151,11 +156,11 @@ function buildRecords(snapshot: Snapshot, flags: ReadonlyMap<bigint, VmFlags>): 
   ];
 }
 
-async function writePages(snapshot: Snapshot, flags: ReadonlyMap<bigint, VmFlags>, sink: PageSink, onProgress?: (progress: Progress) => void): Promise<void> {
+async function writePages(snapshot: Snapshot, flags: ReadonlyMap<bigint, VmFlags>, sink: PageSink, onProgress: (progress: Progress) => void): Promise<void> {
   const { readable, unreadable } = sourcesOfTwin(snapshot.raw, flags);
   const begin = sink.offset;
   const total = Number([...readable, ...unreadable].reduce((sum, source) => sum + (source.end - source.start), 0n));
-  onProgress?.({ phase: 'write', bytes: 0, totalBytes: total });
+  onProgress({ phase: 'write', bytes: 0, totalBytes: total });
   const write = async (sources: readonly PageSource[], forceMem: boolean): Promise<void> => {
     if (sources.length === 0) return;
     const written = await native.writePages({ ...writeDefaults(sink), pid: snapshot.twin.pid, forceMem, sources: encodeSources(sources) });
@@ -164,7 +169,7 @@ async function writePages(snapshot: Snapshot, flags: ReadonlyMap<bigint, VmFlags
   };
   await write(readable, false);
   await write(unreadable, true);
-  onProgress?.({ phase: 'write', bytes: sink.offset - begin, totalBytes: total });
+  onProgress({ phase: 'write', bytes: sink.offset - begin, totalBytes: total });
 }
 
 /** Up to this length a file's contents are all checked on resume; of a longer one the beginning and the end. */
@@ -179,13 +184,13 @@ const PART_CHECK = 1 << 20;
 async function settleFiles(snapshot: Snapshot): Promise<Record_[]> {
   const records = snapshot.files.records();
   for (const record of records) {
-    const file = record as unknown as FileObject;
+    const file = record as unknown as Omit<FileObject, 'space'> & { space: number | null };
     if (!file.written || file.type !== 'path') continue;
     try {
       const handle = await open(pathBytes(file.path), 'r');
       try {
         await handle.datasync();
-        if (file.space !== null && file.space !== undefined) continue;
+        if (file.space !== null) continue;
         const size = Number(file.size);
         const ranges = size <= WHOLE_CHECK ? [[0, size]] : [[0, PART_CHECK], [size - PART_CHECK, PART_CHECK]];
         const checks = [];

@@ -93,12 +93,10 @@ export function listJobs(): readonly JobEntry[] {
 export function findJobs(nameOrPidOrFile: string): readonly JobEntry[] {
   const jobs = listJobs();
   const path = resolve(nameOrPidOrFile);
-  if (nameOrPidOrFile.includes('/') || fs.existsSync(path)) {
-    const byImage = jobs.filter((job) => isSameFile(job.imagePath, path));
-    if (byImage.length > 0) return byImage;
-    const byLock = jobHolding(path);
-    if (byLock !== undefined) return [byLock];
-  }
+  const byImage = jobs.filter((job) => isSameFile(job.imagePath, path));
+  if (byImage.length > 0) return byImage;
+  const byLock = jobHolding(path);
+  if (byLock !== undefined) return [byLock];
   if (/^[1-9]\d*$/.test(nameOrPidOrFile)) {
     const byPid = jobs.filter((job) => job.pid === Number(nameOrPidOrFile));
     if (byPid.length > 0) return byPid;

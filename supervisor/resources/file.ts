@@ -37,6 +37,8 @@ export interface FileObject {
   readonly written: boolean;
   /** How parts of a written file looked at the checkpoint. */
   readonly checks: readonly { readonly offset: number; readonly length: number; readonly crc: number }[];
+  /** Ranges that were mapped shared and writable: their contents are in the space, and written back. */
+  readonly patches: readonly { readonly start: bigint; readonly end: bigint }[];
 }
 
 export function fileRecord(file: FileObject): Record_ {
@@ -63,6 +65,7 @@ export function readFileRecord(record: Record_): FileObject {
     seals: reader.number('seals'),
     written: reader.flag('written'),
     checks: reader.list('checks').map((check) => ({ offset: check.number('offset'), length: check.number('length'), crc: check.number('crc') })),
+    patches: reader.list('patches').map((patch) => ({ start: patch.bigint('start'), end: patch.bigint('end') })),
   };
 }
 
@@ -72,7 +75,7 @@ export function describeFile(record: Record_): string {
   return `file ${file.id}: ${file.type} ${pathText(file.path)}, ${file.size} bytes${carried}${file.written ? ', written by the program' : ''}`;
 }
 
-export type NewFile = Omit<FileObject, 'id' | 'buildId' | 'space' | 'seals' | 'written' | 'checks'> & Partial<Pick<FileObject, 'space' | 'seals'>>;
+export type NewFile = Omit<FileObject, 'id' | 'buildId' | 'space' | 'seals' | 'written' | 'checks' | 'patches'> & Partial<Pick<FileObject, 'space' | 'seals' | 'patches'>>;
 
 /** The files of one checkpoint, each once, by device and inode. */
 export class FileTable {
@@ -87,7 +90,7 @@ export class FileTable {
 
   /** Adds a file that `find` did not know. */
   add(file: NewFile): FileObject {
-    const added: FileObject = { seals: 0, space: undefined, buildId: undefined, written: false, checks: [], ...file, id: this.#files.length };
+    const added: FileObject = { seals: 0, space: undefined, buildId: undefined, written: false, checks: [], patches: [], ...file, id: this.#files.length };
     this.#files.push(added);
     this.#byIdentity.set(`${file.dev}:${file.ino}`, added.id);
     return added;
@@ -111,6 +114,15 @@ export class FileTable {
   markWritten(id: number): void {
     const file = this.#files[id];
     if (file !== undefined && !file.written) this.#files[id] = { ...file, written: true };
+  }
+
+  /** Contents of ranges that are mapped shared go into a space; one that has a space already has them all. */
+  patch(id: number, newSpace: () => number, ranges: readonly { readonly start: bigint; readonly end: bigint }[]): number | undefined {
+    const file = this.#files[id];
+    if (file === undefined || file.space !== undefined) return undefined;
+    const space = newSpace();
+    this.#files[id] = { ...file, space, patches: ranges };
+    return space;
   }
 
   /** Identities that need the file itself are read now, when the program runs on. */

@@ -78,19 +78,34 @@ export function captureSharedMemory(frozen: Frozen, files: FileTable): void {
       continue;
     }
     const stat = files.identityOf(vma);
-    if (files.find(stat.dev, stat.ino) !== undefined) continue;
     const { type, path } = nameOfFile(vma.name);
+    const known = files.find(stat.dev, stat.ino);
     if (type === 'path') {
-      files.add({ type, path, ...stat });
+      const file = known ?? files.add({ type, path, ...stat });
+      if (vma.shared && vma.write) storeShared(frozen, files, file, vma);
       continue;
     }
+    if (known !== undefined) continue;
     // Without a descriptor the contents are known through the mappings alone.
-    const same = frozen.raw.vmas.filter((other) => other.inode === vma.inode && other.device === vma.device);
+    const same = mappingsOf(frozen, vma);
     const space = frozen.newSpace();
     frozen.storeMemory(coverOnce(same, space), { forceMem: !vma.read });
     const size = same.reduce((end, other) => (other.offset + (other.end - other.start) > end ? other.offset + (other.end - other.start) : end), 0n);
     files.add({ type, path, ...stat, size, space });
   }
+}
+
+function mappingsOf(frozen: Frozen, vma: Vma): Vma[] {
+  return frozen.raw.vmas.filter((other) => other.inode === vma.inode && other.device === vma.device);
+}
+
+/** The program goes on writing into the file through its mapping, so what it holds now is kept, to be put back. */
+function storeShared(frozen: Frozen, files: FileTable, file: FileObject, vma: Vma): void {
+  if (frozen.files === 'keep') return;
+  const sources = (space: number): PageSource[] => coverOnce(mappingsOf(frozen, vma).filter((other) => other.shared && other.write), space);
+  const ranges = sources(0).map((source) => ({ start: source.address, end: source.address + (source.end - source.start) }));
+  const space = files.patch(file.id, () => frozen.newSpace(), ranges);
+  if (space !== undefined) frozen.storeMemory(sources(space));
 }
 
 /** Each part of a file once, however many mappings show it. */

@@ -14,6 +14,7 @@ import { TAPE_FAILURE, TAPE_FAILURE_MAGIC, TAPE_FAILURE_SIZE } from '../tape/lay
 import type { Tape } from '../tape/tape.js';
 
 const readFd = promisify(read);
+const MFD_CLOEXEC = 1;
 
 /** What the supervisor holds while a process is being made. */
 export class LaunchPipes {
@@ -95,7 +96,7 @@ function writeTape(request: LaunchRequest): number {
   const end = Buffer.alloc(16);
   end.writeBigUInt64LE(request.base, 0);
   end.writeBigUInt64LE(BigInt(code.length), 8);
-  const fd = native.memfd('procs-tape');
+  const fd = native.memfd('procs-tape', MFD_CLOEXEC);
   for (const bytes of [code, tape, end]) {
     for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done);
   }

@@ -1,0 +1,199 @@
+/**
+ * The files of a checkpoint, made ready for the program to go on with: those that
+ * travelled are made again, those that it wrote are put back to their length, and those
+ * that are not what they were are named.
+ *
+ * Everything is examined before anything is touched; what is cut off or replaced is
+ * kept beside.
+ */
+import { closeSync, existsSync, fchmodSync, fstatSync, ftruncateSync, openSync, renameSync, statSync, unlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import { randomBytes } from 'node:crypto';
+import { ProcsError, errnoName, messageOf } from '../errors.js';
+import type { ExtentTable } from '../image/extents.js';
+import { native } from '../native.js';
+import { pathBytes, pathText } from '../proc/path.js';
+import { type FileObject, changedSince } from '../resources/file.js';
+
+const PAGE = 4096n;
+const MFD_CLOEXEC = 1;
+const MFD_ALLOW_SEALING = 2;
+
+export interface PrepareOptions {
+  readonly files: readonly FileObject[];
+  readonly policy: 'rewind' | 'keep' | 'snapshot';
+  readonly imageFd: number;
+  readonly extents: ExtentTable;
+  /** Says what was done to the user's files. */
+  readonly tell: (line: string) => void;
+}
+
+/** Descriptors of the files that travelled, by file object. */
+export class PreparedFiles {
+  readonly carried = new Map<number, number>();
+
+  [Symbol.dispose](): void {
+    for (const fd of this.carried.values()) closeSync(fd);
+    this.carried.clear();
+  }
+}
+
+/** @throws {ProcsError} `PROCS_ERR_FILE_CHANGED` naming every file that is not as it must be; nothing was touched then. */
+export async function prepareFiles(options: PrepareOptions): Promise<PreparedFiles> {
+  const wrong: string[] = [];
+  for (const file of options.files) {
+    const reason = await whatIsWrong(file, options.policy);
+    if (reason !== undefined) wrong.push(`${pathText(file.path)} ${reason}`);
+  }
+  if (wrong.length > 0) {
+    throw new ProcsError('PROCS_ERR_FILE_CHANGED', `cannot resume: ${wrong.length === 1 ? wrong[0] : `${wrong.length} files are not as they were:\n  ${wrong.join('\n  ')}`}`, {
+      remedy: 'put it back as it was; or --files=keep takes files as they are now; or --files=snapshot at the start keeps their contents in the image',
+    });
+  }
+  const prepared = new PreparedFiles();
+  try {
+    for (const file of options.files) {
+      if (file.type !== 'path') prepared.carried.set(file.id, remake(file, options));
+      else if (options.policy !== 'keep') putBack(file, options);
+    }
+    return prepared;
+  } catch (error) {
+    prepared[Symbol.dispose]();
+    throw error;
+  }
+}
+
+async function whatIsWrong(file: FileObject, policy: PrepareOptions['policy']): Promise<string | undefined> {
+  if (file.type !== 'path' || file.space !== undefined) return undefined;
+  const stat = statSync(pathBytes(file.path), { bigint: true, throwIfNoEntry: false });
+  if (stat === undefined) return 'is missing';
+  if (policy === 'keep' || !stat.isFile()) return undefined;
+  if (!file.written && file.patches.length === 0) return changedSince(file);
+  if (stat.ino !== file.ino) return `has been replaced by another file (inode ${stat.ino}, it was ${file.ino})`;
+  if (stat.size < file.size) return `has become shorter: ${stat.size} bytes, it had ${file.size} at the checkpoint`;
+  const fd = openSync(pathBytes(file.path), 'r');
+  try {
+    for (const check of file.checks) {
+      if ((await native.checksumRange(fd, check.offset, check.length)) !== check.crc) {
+        return `has been changed in its first ${file.size} bytes, which the program had written before the checkpoint`;
+      }
+    }
+  } finally {
+    closeSync(fd);
+  }
+  return undefined;
+}
+
+/** A file by path: its contents where the image has them, else its length. */
+function putBack(file: FileObject, options: PrepareOptions): void {
+  if (file.patches.length === 0 && file.space !== undefined) return replaceContents(file, options);
+  if (!file.written && file.patches.length === 0) return;
+  const fd = openSync(pathBytes(file.path), 'r+');
+  try {
+    const { size } = fstatSync(fd, { bigint: true });
+    if (size > file.size) {
+      const saved = savedName(file.path);
+      const beside = openSync(pathBytes(saved), 'wx', 0o600);
+      try {
+        native.copyRange(fd, Number(file.size), beside, 0, Number(size - file.size));
+      } finally {
+        closeSync(beside);
+      }
+      ftruncateSync(fd, Number(file.size));
+      options.tell(`${pathText(file.path)} was put back to its ${file.size} bytes at the checkpoint; the ${size - file.size} bytes behind are kept in ${pathText(saved)}`);
+    }
+    for (const patch of file.patches) fillFrom(file, fd, options, patch);
+  } catch (error) {
+    throw asFileError(`put back ${pathText(file.path)}`, error);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** The whole file as it was (`--files=snapshot`); the present one is kept beside. */
+function replaceContents(file: FileObject, options: PrepareOptions): void {
+  try {
+    if (existsSync(pathBytes(file.path))) {
+      const saved = savedName(file.path);
+      renameSync(pathBytes(file.path), pathBytes(saved));
+      options.tell(`${pathText(file.path)} was put back from the image; what stood there is kept in ${pathText(saved)}`);
+    }
+    const fd = openSync(pathBytes(file.path), 'wx', file.mode & 0o7777);
+    try {
+      fchmodSync(fd, file.mode & 0o7777);
+      fill(file, fd, options);
+    } finally {
+      closeSync(fd);
+    }
+  } catch (error) {
+    throw asFileError(`put back ${pathText(file.path)} from the image`, error);
+  }
+}
+
+function savedName(path: string): string {
+  for (let number = 1; ; number++) {
+    const name = `${path}.procs-saved-${number}`;
+    if (!existsSync(pathBytes(name))) return name;
+  }
+}
+
+/** A memfd, shared anonymous memory, or a file that had been deleted. @returns a descriptor for reading and writing. */
+function remake(file: FileObject, options: PrepareOptions): number {
+  const fd = file.type === 'deleted' ? makeDeleted(file) : native.memfd(file.path.slice(0, 249), MFD_CLOEXEC | (file.seals === 0 ? 0 : MFD_ALLOW_SEALING));
+  try {
+    if (file.type === 'memfd' && file.seals === 0) fchmodSync(fd, file.mode & 0o777 || 0o777);
+    fill(file, fd, options);
+    return fd;
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+/** Where it was, or where else one may write. */
+function makeDeleted(file: FileObject): number {
+  let last: unknown;
+  for (const folder of [dirname(pathText(file.path)), process.cwd(), tmpdir()]) {
+    const path = join(folder, `.${basename(pathText(file.path)).slice(0, 200)}.${randomBytes(6).toString('hex')}`);
+    try {
+      const fd = openSync(path, 'wx+', file.mode & 0o7777);
+      unlinkSync(path);
+      return fd;
+    } catch (error) {
+      last = error;
+    }
+  }
+  throw asFileError(`make the deleted file ${pathText(file.path)} again`, last);
+}
+
+function fill(file: FileObject, fd: number, options: PrepareOptions): void {
+  ftruncateSync(fd, Number(file.size));
+  fillFrom(file, fd, options, { start: 0n, end: file.size });
+}
+
+/** Writes what the image has of a range of the file; what it has not is zero. */
+function fillFrom(file: FileObject, fd: number, options: PrepareOptions, range: { readonly start: bigint; readonly end: bigint }): void {
+  if (file.space === undefined) return;
+  if (file.patches.length > 0) zero(fd, range, file.size);
+  for (const extent of options.extents.ofSpace(file.space)) {
+    if (extent.address < range.start || extent.address >= range.end) continue;
+    if (extent.codec !== 0 || BigInt(extent.storedLength) !== BigInt(extent.pageCount) * PAGE) {
+      throw new ProcsError('PROCS_ERR_IMAGE_VERSION', `cannot read the image: pages of ${pathText(file.path)} are stored in a way that is not known`);
+    }
+    const crc = native.copyRange(options.imageFd, extent.fileOffset, fd, Number(extent.address), extent.storedLength);
+    if (crc !== extent.crc32c) throw new ProcsError('PROCS_ERR_IMAGE_DAMAGED', `cannot resume: the contents of ${pathText(file.path)} are damaged in the image`);
+  }
+  // The last page is stored whole.
+  if (BigInt(fstatSync(fd).size) > file.size) ftruncateSync(fd, Number(file.size));
+}
+
+function zero(fd: number, range: { readonly start: bigint; readonly end: bigint }, size: bigint): void {
+  const end = range.end < size ? range.end : size;
+  if (range.start < end) native.zeroRange(fd, Number(range.start), Number(end - range.start));
+}
+
+function asFileError(what: string, error: unknown): unknown {
+  if (error instanceof ProcsError) return error;
+  return new ProcsError('PROCS_ERR_SYSTEM', `cannot ${what}: ${errnoName(error) ?? messageOf(error)}`, { cause: error });
+}
