@@ -23,7 +23,7 @@ import {
   SIGNAL_COUNT,
 } from '../linux.js';
 import { native } from '../native.js';
-import type { Vma } from '../proc/maps.js';
+import { type Vma, withoutRange } from '../proc/maps.js';
 import { parseFields, parseStat, parseTimers } from '../proc/status.js';
 import type { RawDescriptor, RawProcess, RawStat, RawThread } from '../resources/raw.js';
 import { SYSCALL } from '../tape/syscalls.js';
@@ -61,8 +61,7 @@ export function ask(stopped: StoppedProcess, player: Player, vmas: readonly Vma[
     pid,
     stat: parseStat(readText(`${proc}/stat`)),
     statusText: readText(`${proc}/status`),
-    vmas,
-    playerRegion: player.region,
+    vmas: withoutRange(vmas, player.region.base, player.region.base + BigInt(player.region.size)),
     auxv: readFileSync(`${proc}/auxv`),
     commandLine: readFileSync(`${proc}/cmdline`),
     exeLink: readLink(`${proc}/exe`),

@@ -156,10 +156,10 @@ export class Player {
 
 /** Whether the region is still mapped and still begins with the player. */
 function holdsPlayer(pid: number, vmas: readonly Vma[], region: PlayerRegion): boolean {
-  const first = vmas.find((vma) => vma.start === region.base && vma.execute);
   const codeBytes = playerCode();
-  const rest = vmas.find((vma) => vma.start === region.base + BigInt(codeBytes.length));
-  if (first === undefined || rest === undefined || !rest.write || rest.end < region.base + BigInt(region.size)) return false;
+  const at = (address: Address): Vma | undefined => vmas.find((vma) => vma.start <= address && vma.end > address);
+  const rest = at(region.base + BigInt(codeBytes.length));
+  if (at(region.base)?.execute !== true || rest?.write !== true || rest.end < region.base + BigInt(region.size)) return false;
   return native.readMemory(pid, region.base, codeBytes.length).equals(codeBytes);
 }
 

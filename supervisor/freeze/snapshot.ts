@@ -17,7 +17,7 @@ import type { RawDescriptor, RawProcess, RawStat } from '../resources/raw.js';
 import type { Record_ } from '../resources/record.js';
 import type { Frozen, PageSource, Reason } from '../resources/resource.js';
 import { SELECT } from '../native.js';
-import { type VmFlags, parseMaps } from '../proc/maps.js';
+import { type AreaFlags, type Vma, parseMaps } from '../proc/maps.js';
 import { pathBytes } from '../proc/path.js';
 import { ask, readText } from './ask.js';
 import { Player, type PlayerRegion } from './player.js';
@@ -41,7 +41,7 @@ export interface SnapshotOptions {
   readonly region: PlayerRegion | undefined;
   readonly waits: WaitTimes;
   /** VmFlags seen before the freeze. */
-  readonly flags: ReadonlyMap<bigint, VmFlags>;
+  readonly flags: AreaFlags;
   readonly sink: PageSink;
   readonly files: 'rewind' | 'keep' | 'snapshot';
   /** The process is not thawed before `release`. */
@@ -83,8 +83,7 @@ export function takeSnapshot(options: SnapshotOptions): Snapshot {
     stopped = StoppedProcess.stop(options.pid);
     const process = stopped;
     options.waits.freeze();
-    const vmas = parseMaps(readText(`/proc/${options.pid}/maps`));
-    const player = Player.enter(stopped, vmas, options.region);
+    const { player, vmas } = enter(stopped, options.region);
     const raw = ask(stopped, player, vmas, options.waits);
     const files = new FileTable();
     const { frozen, reasons } = frozenView(raw, options, held);
@@ -105,13 +104,20 @@ export function takeSnapshot(options: SnapshotOptions): Snapshot {
   }
 }
 
+/** The player, and the memory map with it in it: a new mapping may have been merged with a neighbour. */
+function enter(stopped: StoppedProcess, region: PlayerRegion | undefined): { player: Player; vmas: Vma[] } {
+  const read = (): Vma[] => parseMaps(readText(`/proc/${stopped.pid}/maps`));
+  const vmas = read();
+  const player = Player.enter(stopped, vmas, region);
+  return { player, vmas: player.region === region ? vmas : read() };
+}
+
 /** The same questions without a twin: what would refuse a checkpoint now. */
 export function findReasons(options: Omit<SnapshotOptions, 'hold'>): Reason[] {
   const held: number[] = [];
   try {
     using stopped = StoppedProcess.stop(options.pid);
-    const vmas = parseMaps(readText(`/proc/${options.pid}/maps`));
-    const player = Player.enter(stopped, vmas, options.region);
+    const { player, vmas } = enter(stopped, options.region);
     const raw = ask(stopped, player, vmas, options.waits);
     const { frozen, reasons } = frozenView(raw, options, held);
     const dry: Frozen = { ...frozen, storeFile: () => undefined, storeMemory: () => undefined };

@@ -14,7 +14,7 @@ import { joinExtents } from '../image/extents.js';
 import type { CheckpointSummary, Image } from '../image/image.js';
 import { SIGNAL } from '../linux.js';
 import { SELECT, native } from '../native.js';
-import { type Vma, type VmFlags, parseVmFlags } from '../proc/maps.js';
+import { AreaFlags, type Vma, parseVmFlags } from '../proc/maps.js';
 import { pathBytes, pathText } from '../proc/path.js';
 import type { FileObject } from '../resources/file.js';
 import { isNotForked, isProgramMemory, memoryRecord, sourcesOfTwin } from '../resources/memory.js';
@@ -117,46 +117,46 @@ function asWriteError(error: unknown, path: string): unknown {
  * The flags of the mappings as they were when the process stood still; undefined where
  * memory that fork does not copy has appeared since it was looked at.
  */
-function lookAtTwin(snapshot: Snapshot, before: ReadonlyMap<bigint, VmFlags>): ReadonlyMap<bigint, VmFlags> | undefined {
+function lookAtTwin(snapshot: Snapshot, before: AreaFlags): AreaFlags | undefined {
   const ofTwin = parseVmFlags(readText(`/proc/${snapshot.twin.pid}/smaps`));
-  const flags = new Map<bigint, VmFlags>();
+  const flags = new AreaFlags();
   for (const vma of snapshot.raw.vmas) {
-    if (!isProgramMemory(snapshot.raw, vma)) continue;
-    const now = ofTwin.get(vma.start);
-    const then = before.get(vma.start);
-    if (vma.shared || (now !== undefined && !isNotForked(now))) {
-      // Locked pages are not inherited, so that flag is taken from the process itself.
-      const locked = then !== undefined && then.flags.has('lo');
-      const known = now ?? then;
-      if (known !== undefined) flags.set(vma.start, locked ? { end: known.end, flags: new Set([...known.flags, ...(then.flags.has('lf') ? ['lo', 'lf'] : ['lo'])]) } : known);
-      continue;
+    if (!isProgramMemory(vma)) continue;
+    const then = before.of(vma);
+    const now = ofTwin.of(vma) ?? (vma.shared ? then : undefined);
+    if (now !== undefined && (vma.shared || !isNotForked(now))) {
+      // Locked pages are not inherited, so those flags are taken from the process itself.
+      const locked = ['lo', 'lf'].filter((flag) => then?.has(flag) === true);
+      flags.add(vma.start, vma.end, new Set([...now, ...locked]));
+    } else if (isNotForked(then) && then !== undefined) {
+      flags.add(vma.start, vma.end, then);
+    } else {
+      log.note(`memory at ${vma.start.toString(16)} is not forked, which was not known; once more`);
+      return undefined;
     }
-    if (!isNotForked(then) || then?.end !== vma.end) return undefined;
-    flags.set(vma.start, then);
   }
   return flags;
 }
 
-function buildRecords(snapshot: Snapshot, flags: ReadonlyMap<bigint, VmFlags>): Record_[] {
+function buildRecords(snapshot: Snapshot, flags: AreaFlags): Record_[] {
   const { raw, twin } = snapshot;
   const guardsOf = (vma: Vma): bigint[] => {
     // Only private memory can have them, and a kernel that shows the flag tells where not to look.
     if (vma.shared || vma.inode !== 0n) return [];
-    const found = flags.get(vma.start)?.flags;
-    if (found?.has('dc') === true) return [];
+    if (flags.of(vma)?.has('dc') === true) return [];
     return [...native.scanPages(twin.pid, vma.start, vma.end, SELECT.GUARD, true)];
   };
   return [
     captureProcess(raw),
     ...captureThreads(raw, (address, length) => native.readMemory(twin.pid, address, length)),
-    memoryRecord(raw, snapshot.files, (vma) => [...(flags.get(vma.start)?.flags ?? [])].join(' '), guardsOf),
+    memoryRecord(raw, snapshot.files, (vma) => [...(flags.of(vma) ?? [])].join(' '), guardsOf),
     captureSignals(raw),
     captureTimers(raw),
     ...snapshot.descriptors,
   ];
 }
 
-async function writePages(snapshot: Snapshot, flags: ReadonlyMap<bigint, VmFlags>, sink: PageSink, onProgress: (progress: Progress) => void): Promise<void> {
+async function writePages(snapshot: Snapshot, flags: AreaFlags, sink: PageSink, onProgress: (progress: Progress) => void): Promise<void> {
   const { readable, unreadable } = sourcesOfTwin(snapshot.raw, flags);
   const begin = sink.offset;
   const total = Number([...readable, ...unreadable].reduce((sum, source) => sum + (source.end - source.start), 0n));

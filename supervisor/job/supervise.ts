@@ -14,6 +14,7 @@ import type { PlayerRegion } from '../freeze/player.js';
 import { acquireImageLock, type ImageLock } from '../registry/lock.js';
 import { type JobRegistration, registerJob, rememberImage } from '../registry/registry.js';
 import { findReasons } from '../freeze/snapshot.js';
+import { AreaFlags } from '../proc/maps.js';
 import { WaitTimes } from '../freeze/waiting.js';
 import { type Tracked, writeCheckpoint } from './checkpoint.js';
 import { type ControlServer, serveControl } from './control.js';
@@ -136,7 +137,7 @@ export class Supervisor implements JobControl {
     const target = this.#target;
     if (target === undefined) throw new ProcsError('PROCS_ERR_NO_PROCESS', 'cannot check the program: it does not run yet');
     await this.#working;
-    return findReasons({ pid: target.pid, region: target.region, waits: WaitTimes.before(target.pid, target.waits), flags: new Map(), sink: { fd: -1, offset: 0, extents: [] }, files: this.options.files }).map(
+    return findReasons({ pid: target.pid, region: target.region, waits: WaitTimes.before(target.pid, target.waits), flags: new AreaFlags(), sink: { fd: -1, offset: 0, extents: [] }, files: this.options.files }).map(
       (reason) => ({ pid: target.pid, ...reason }),
     );
   }

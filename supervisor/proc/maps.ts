@@ -52,26 +52,61 @@ function parseLine(line: string): Vma {
   };
 }
 
-/** The two-letter VmFlags of each area of `/proc/PID/smaps`, by start address. */
-export function parseVmFlags(text: string): Map<Address, VmFlags> {
-  const flags = new Map<Address, VmFlags>();
-  let start: Address | undefined;
+/**
+ * The areas without what lies in a range: an area that is partly inside is cut, as the
+ * kernel may have merged it with its neighbour.
+ */
+export function withoutRange(vmas: readonly Vma[], start: Address, end: Address): Vma[] {
+  return vmas.flatMap((vma) => {
+    if (vma.end <= start || vma.start >= end) return [vma];
+    const parts: Vma[] = [];
+    if (vma.start < start) parts.push({ ...vma, end: start });
+    if (vma.end > end) parts.push({ ...vma, start: end, offset: vma.inode === 0n ? vma.offset : vma.offset + (end - vma.start) });
+    return parts;
+  });
+}
+
+/** The two-letter VmFlags of areas, by any address in them. */
+export class AreaFlags {
+  readonly #starts: Address[] = [];
+  readonly #ends: Address[] = [];
+  readonly #flags: ReadonlySet<string>[] = [];
+
+  /** Areas are added in ascending order. */
+  add(start: Address, end: Address, flags: ReadonlySet<string>): void {
+    this.#starts.push(start);
+    this.#ends.push(end);
+    this.#flags.push(flags);
+  }
+
+  /** The flags of the area that holds the whole range; undefined where there is none. */
+  of(range: { readonly start: Address; readonly end: Address }): ReadonlySet<string> | undefined {
+    let low = 0;
+    for (let high = this.#starts.length; low < high; ) {
+      const middle = (low + high) >> 1;
+      if ((this.#starts[middle] as Address) <= range.start) low = middle + 1;
+      else high = middle;
+    }
+    const index = low - 1;
+    return index >= 0 && (this.#ends[index] as Address) >= range.end ? this.#flags[index] : undefined;
+  }
+}
+
+/** Parses `/proc/PID/smaps` for its VmFlags. */
+export function parseVmFlags(text: string): AreaFlags {
+  const areas = new AreaFlags();
+  let start: Address = 0n;
   let end: Address = 0n;
   for (const line of text.split('\n')) {
     if (line.startsWith('VmFlags:')) {
-      if (start !== undefined) flags.set(start, { end, flags: new Set(line.slice(8).trim().split(/\s+/)) });
-    } else if (/^[0-9a-f]/.test(line)) {
+      areas.add(start, end, new Set(line.slice(8).trim().split(/\s+/)));
+    } else if (/^[0-9a-f]+-/.test(line)) {
       const dash = line.indexOf('-');
       start = BigInt(`0x${line.slice(0, dash)}`);
       end = BigInt(`0x${line.slice(dash + 1, line.indexOf(' '))}`);
     }
   }
-  return flags;
-}
-
-export interface VmFlags {
-  readonly end: Address;
-  readonly flags: ReadonlySet<string>;
+  return areas;
 }
 
 /** The file's path as given by the kernel, with its escapes undone. */

@@ -31,7 +31,7 @@ import {
   PROT_WRITE,
 } from '../linux.js';
 import { type Address, SELECT } from '../native.js';
-import type { Vma, VmFlags } from '../proc/maps.js';
+import type { AreaFlags, Vma } from '../proc/maps.js';
 import { pathText } from '../proc/path.js';
 import type { RawProcess } from './raw.js';
 import { type FileObject, type FileTable, nameOfFile } from './file.js';
@@ -59,10 +59,9 @@ export interface MappedArea {
   readonly guards: readonly Address[];
 }
 
-/** Is it the program's, and not the kernel's or the player's? */
-export function isProgramMemory(raw: RawProcess, vma: Vma): boolean {
-  const player = raw.playerRegion;
-  return !KERNEL_NAMES.has(vma.name) && !(vma.start >= player.base && vma.start < player.base + BigInt(player.size));
+/** Is it the program's, and not the kernel's? */
+export function isProgramMemory(vma: Vma): boolean {
+  return !KERNEL_NAMES.has(vma.name);
 }
 
 /**
@@ -71,7 +70,7 @@ export function isProgramMemory(raw: RawProcess, vma: Vma): boolean {
  */
 export function captureSharedMemory(frozen: Frozen, files: FileTable): void {
   for (const vma of frozen.raw.vmas) {
-    if (!isProgramMemory(frozen.raw, vma) || vma.inode === 0n) continue;
+    if (!isProgramMemory(vma) || vma.inode === 0n) continue;
     const reason = refusedMapping(vma);
     if (reason !== undefined) {
       frozen.refuse({ where: `mapping ${rangeText(vma)}`, ...reason });
@@ -135,22 +134,22 @@ function refusedMapping(vma: Vma): { what: string; remedy: string } | undefined 
 }
 
 /** Private memory that fork does not copy, by the flags seen before the freeze: stored while frozen. */
-export function sourcesNotForked(raw: RawProcess, flags: ReadonlyMap<Address, VmFlags>): PageSource[] {
+export function sourcesNotForked(raw: RawProcess, flags: AreaFlags): PageSource[] {
   return raw.vmas
-    .filter((vma) => !vma.shared && isProgramMemory(raw, vma) && isNotForked(flags.get(vma.start)))
+    .filter((vma) => !vma.shared && isProgramMemory(vma) && isNotForked(flags.of(vma)))
     .map((vma) => pageSource(vma));
 }
 
-export function isNotForked(flags: VmFlags | undefined): boolean {
-  return flags !== undefined && (flags.flags.has('dc') || flags.flags.has('wf'));
+export function isNotForked(flags: ReadonlySet<string> | undefined): boolean {
+  return flags !== undefined && (flags.has('dc') || flags.has('wf'));
 }
 
 /** What is written from the twin. */
-export function sourcesOfTwin(raw: RawProcess, flags: ReadonlyMap<Address, VmFlags>): { readable: PageSource[]; unreadable: PageSource[] } {
+export function sourcesOfTwin(raw: RawProcess, flags: AreaFlags): { readable: PageSource[]; unreadable: PageSource[] } {
   const readable: PageSource[] = [];
   const unreadable: PageSource[] = [];
   for (const vma of raw.vmas) {
-    if (vma.shared || !isProgramMemory(raw, vma) || isNotForked(flags.get(vma.start))) continue;
+    if (vma.shared || !isProgramMemory(vma) || isNotForked(flags.of(vma))) continue;
     (vma.read ? readable : unreadable).push(pageSource(vma));
   }
   return { readable, unreadable };
@@ -174,7 +173,7 @@ export function memoryRecord(
     version: VERSION,
     space: MEMORY_SPACE,
     areas: raw.vmas
-      .filter((vma) => isProgramMemory(raw, vma))
+      .filter(isProgramMemory)
       .map((vma) => {
         const id = vma.inode === 0n ? null : files.identityOf(vma);
         return {

@@ -57,9 +57,8 @@ export interface RawProcess {
   readonly pid: number;
   readonly stat: Stat;
   readonly statusText: string;
+  /** Without the player of procs, which is no part of the program. */
   readonly vmas: readonly Vma[];
-  /** Where the player of procs itself is: no part of the program. */
-  readonly playerRegion: { readonly base: bigint; readonly size: number };
   readonly auxv: Buffer;
   readonly commandLine: Buffer;
   readonly exeLink: string;
