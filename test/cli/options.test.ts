@@ -66,7 +66,6 @@ t.test('chooseImage()', async (t) => {
   await makeImage(join(directory, 'x@3.procs'));
   fs.writeFileSync('sim', '#!/bin/sh\n');
   rememberImage({ name: 'far', imagePath: join(directory, 'other/far.procs'), newestMs: 1, checkpoint: 1, command: 'c' });
-  rememberImage({ name: 'sim', imagePath: join(directory, 'other/far.procs'), newestMs: 1, checkpoint: 1, command: 'c' });
   const chosen = (argument: string) => {
     const { path, checkpoint } = chooseImage(argument);
     return [path.slice(directory.length + 1), checkpoint];
