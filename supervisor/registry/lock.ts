@@ -21,9 +21,9 @@ import { randomBytes } from 'node:crypto';
 import { basename, dirname, join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import lockfile from 'proper-lockfile';
-import { onExit } from 'signal-exit';
 import { errnoName, EXIT, messageOf, ProcsError } from '../errors.js';
 import { errnoText } from '../linux.js';
+import { atExit } from './cleanup.js';
 import { livenessOf, parseIdentity, thisProcess, type Liveness, type ProcessIdentity } from './identity.js';
 
 /** Who holds an image: the contents of the file in the lock directory. */
@@ -146,7 +146,7 @@ class Attempt implements ImageLock {
       fs: this.#fs,
       onCompromised: (error) => void this.#regain(staleMs, onLost, messageOf(error)),
     });
-    this.#forgetExit ??= onExit(() => this.release());
+    this.#forgetExit ??= atExit(() => this.release());
   }
 
   release(): void {

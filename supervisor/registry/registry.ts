@@ -8,8 +8,8 @@
 import fs from 'node:fs';
 import { createHash, randomBytes } from 'node:crypto';
 import { basename, dirname, join, resolve } from 'node:path';
-import { onExit } from 'signal-exit';
 import { errnoName, ProcsError } from '../errors.js';
+import { atExit } from './cleanup.js';
 import { existingRuntimeDirectories, makeRuntimeDirectory, stateDirectory } from './directories.js';
 import { livenessOf, parseIdentity, thisProcess, type ProcessIdentity } from './identity.js';
 import { imageHolder } from './lock.js';
@@ -75,7 +75,7 @@ export function registerJob(job: JobDescription): JobRegistration {
     forgetExit();
     removeFiles(path);
   };
-  const forgetExit = onExit(remove);
+  const forgetExit = atExit(remove);
   return { entry, socket: entry.socket, remove };
 }
 

@@ -89,8 +89,9 @@ async function whatIsWrong(file: FileObject, policy: PrepareOptions['policy']): 
 function putBack(file: FileObject, options: PrepareOptions): void {
   if (file.patches.length === 0 && file.space !== undefined) return replaceContents(file, options);
   if (!file.written && file.patches.length === 0) return;
-  const fd = openSync(pathBytes(file.path), 'r+');
+  let fd: number | undefined;
   try {
+    fd = openSync(pathBytes(file.path), 'r+');
     const { size } = fstatSync(fd, { bigint: true });
     if (size > file.size) {
       const saved = savedName(file.path);
@@ -107,7 +108,7 @@ function putBack(file: FileObject, options: PrepareOptions): void {
   } catch (error) {
     throw asFileError(`put back ${pathText(file.path)}`, error);
   } finally {
-    closeSync(fd);
+    if (fd !== undefined) closeSync(fd);
   }
 }
 
