@@ -41,6 +41,7 @@ async function relaunch(request: ResumeRequest, image: Image, checkpoint: Checkp
   const isolation = chooseIsolation(request.pids, parts.threads.map(({ tid }) => tid));
   using files = await log.stepAsync('make files ready', () =>
     prepareFiles({
+      directory: parts.process.directory,
       files: [...parts.files.values()],
       policy: request.files,
       imageFd: image.fd,

@@ -21,6 +21,8 @@ const MFD_CLOEXEC = 1;
 const MFD_ALLOW_SEALING = 2;
 
 export interface PrepareOptions {
+  /** The working directory that the program goes on in. */
+  readonly directory: string;
   readonly files: readonly FileObject[];
   readonly policy: 'rewind' | 'keep' | 'snapshot';
   readonly imageFd: number;
@@ -42,6 +44,7 @@ export class PreparedFiles {
 /** @throws {ProcsError} `PROCS_ERR_FILE_CHANGED` naming every file that is not as it must be; nothing was touched then. */
 export async function prepareFiles(options: PrepareOptions): Promise<PreparedFiles> {
   const wrong: string[] = [];
+  if (statSync(pathBytes(options.directory), { throwIfNoEntry: false })?.isDirectory() !== true) wrong.push(`${pathText(options.directory)}, its working directory, is missing`);
   for (const file of options.files) {
     const reason = await whatIsWrong(file, options.policy);
     if (reason !== undefined) wrong.push(`${pathText(file.path)} ${reason}`);

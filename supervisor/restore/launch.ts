@@ -82,7 +82,8 @@ export async function launch(request: LaunchRequest): Promise<Launched> {
     if (pid === undefined) throw new ProcsError('PROCS_ERR_TAPE', 'cannot start a process: procs-agent ended without a word');
     return { pid, init: pids.length > 1 ? pids[0] : undefined };
   } catch (error) {
-    for (const pid of pids) endProcess(pid);
+    // The init of a namespace ends only when the last process in it was reaped.
+    for (const pid of pids.reverse()) endProcess(pid);
     throw error;
   } finally {
     closeSync(tapeFd);
