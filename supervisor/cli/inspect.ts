@@ -54,8 +54,31 @@ function describe(image: Image, { summary, header, records, extents }: Checkpoin
     `\ncheckpoint ${summary.number}, ${formatTime(summary.timeMs)}, ${formatBytes(extents.pageCount() * image.pageSize)} of memory stored\n`,
     ...fieldLines(header, '  ').map(endLine),
   ];
-  for (const record of records) sections.push('\n', ...recordLines(record).map((line) => endLine(printable(line))));
+  const paths = pathsOfFiles(records);
+  let lastKind = '';
+  for (const record of records) {
+    const lines = recordLines(record);
+    // Descriptors, files and threads of one line each stand together.
+    if (lines.length > 1 || (lines.length === 1 && record.kind !== lastKind)) sections.push('\n');
+    sections.push(...lines.map((line) => endLine(printable(withPath(line, paths)))));
+    if (lines.length > 0) lastKind = record.kind;
+  }
   return sections.join('');
+}
+
+/** Mappings name their file by its number. */
+function withPath(line: string, paths: ReadonlyMap<string, string>): string {
+  const path = paths.get(/ file (\d+) at \d+$/.exec(line)?.[1] ?? '');
+  return path === undefined ? line : `${line} of ${path}`;
+}
+
+function pathsOfFiles(records: readonly ImageRecord[]): ReadonlyMap<string, string> {
+  const paths = new Map<string, string>();
+  for (const { kind, id, path } of records) {
+    if (kind === 'file' && path instanceof Uint8Array) paths.set(String(id), Buffer.from(path).toString('utf8'));
+    else if (kind === 'file' && typeof path === 'string') paths.set(String(id), path);
+  }
+  return paths;
 }
 
 /** Of a kind that this version does not know, or that cannot be read: its fields. */

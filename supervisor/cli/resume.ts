@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { ProcsError } from '../errors.js';
 import type { ResumeRequest } from '../job/types.js';
 import { Image } from '../image/image.js';
+import { refuseIfHeld } from '../registry/lock.js';
 import { newCommand } from './command.js';
 import { chooseImage, clearForNewRun, freeCloneOf, type ImageChoice } from './image-choice.js';
 import { addJobOptions, addPidsOption, imageOf, resolveJobOptions, type GivenOptions } from './job-options.js';
@@ -41,6 +42,8 @@ export async function resumeAndEnd(source: ImageChoice, shownArgs: readonly stri
   const [{ resumeJob }, { endAs }] = await Promise.all([import('../job/resume.js'), import('./exit.js')]);
   if (given.clone !== true || given.image !== undefined) {
     const imagePath = given.image === undefined ? source.path : imageOf(given.image, '');
+    // Before anything is said about what is in it: its supervisor may be about to write the first checkpoint.
+    refuseIfHeld(imagePath);
     if (imagePath !== source.path) await clearForNewRun(imagePath, false, `procs resume ${imagePath}`);
     return endAs(await resumeJob(resumeRequest(source, imagePath, shownArgs, given)));
   }

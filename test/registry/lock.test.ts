@@ -67,6 +67,7 @@ t.test('a lock is taken over at once from a holder that was killed', async (t) =
   t.ok(fs.existsSync(lockDirectory(path)), 'it is left behind');
   t.equal(imageHolder(path), undefined, 'but holds no one off');
   (await acquireImageLock(path, me)).release();
+  t.notOk(fs.existsSync(lockDirectory(path)), 'it was taken over, and released');
 });
 
 t.test('a lock ends with its process, however that ends by itself', async (t) => {
@@ -129,12 +130,14 @@ t.test('a reboot ends every lock of this host', async (t) => {
   const path = join(workdir(t), 'sim.procs');
   leaveDeadHolder(path, { pid: process.pid, startTime: thisProcess().startTime, bootId: 'another' });
   (await acquireImageLock(path, me)).release();
+  t.notOk(fs.existsSync(lockDirectory(path)), 'it was taken over, and released');
 });
 
 t.test('a pid that was used again is not the holder', async (t) => {
   const path = join(workdir(t), 'sim.procs');
   leaveDeadHolder(path, { pid: process.pid });
   (await acquireImageLock(path, me)).release();
+  t.notOk(fs.existsSync(lockDirectory(path)), 'it was taken over, and released');
 });
 
 for (const [where, changes] of [
@@ -160,12 +163,14 @@ t.test('an unreadable holder counts as alive until its time is stale', async (t)
   const old = new Date(Date.now() - 61_000);
   fs.utimesSync(lockDirectory(path), old, old);
   (await acquireImageLock(path, me)).release();
+  t.notOk(fs.existsSync(lockDirectory(path)), 'it was taken over, and released');
 });
 
 t.test('an empty lock directory holds no one off', async (t) => {
   const path = join(workdir(t), 'sim.procs');
   fs.mkdirSync(lockDirectory(path));
   (await acquireImageLock(path, me)).release();
+  t.notOk(fs.existsSync(lockDirectory(path)), 'it was taken over, and released');
 });
 
 t.test('leftovers of those killed while they made a lock are removed', async (t) => {
