@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { EXIT, messageOf } from '../errors.js';
 import { Image, type Checkpoint, type ImageRecord } from '../image/image.js';
+import { pathText } from '../proc/path.js';
 import { describeRecord } from '../resources/index.js';
 import { currentDirectory, newCommand, refuseValue } from './command.js';
 import { formatBytes, formatTable, formatTime, printable, toJson } from '../format.js';
@@ -75,8 +76,7 @@ function withPath(line: string, paths: ReadonlyMap<string, string>): string {
 function pathsOfFiles(records: readonly ImageRecord[]): ReadonlyMap<string, string> {
   const paths = new Map<string, string>();
   for (const { kind, id, path } of records) {
-    if (kind === 'file' && path instanceof Uint8Array) paths.set(String(id), Buffer.from(path).toString('utf8'));
-    else if (kind === 'file' && typeof path === 'string') paths.set(String(id), path);
+    if (kind === 'file' && typeof path === 'string') paths.set(String(id), pathText(path));
   }
   return paths;
 }
