@@ -2,9 +2,9 @@
  * The story of a start: find the program, make it a process that inherits exactly what
  * procs was given, supervise it.
  */
-import { accessSync, constants, existsSync, statSync } from 'node:fs';
+import { type Stats, accessSync, constants, existsSync, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import { ProcsError } from '../errors.js';
+import { ProcsError, errnoName } from '../errors.js';
 import { AT_FDCWD, CLONE_PARENT, O_CLOEXEC, O_WRONLY, signalName } from '../linux.js';
 import { packageRoot } from '../native.js';
 import { LaunchPipes, TapeFailure, launch } from '../restore/launch.js';
@@ -120,14 +120,24 @@ export function findProgram(name: string, path = '/usr/local/bin:/usr/bin:/bin')
   const candidates = name.includes('/') ? [name] : path.split(delimiter).map((folder) => join(folder === '' ? '.' : folder, name));
   let refused: string | undefined;
   for (const candidate of candidates) {
-    const stat = statSync(candidate, { throwIfNoEntry: false });
-    if (stat === undefined) continue;
+    const stat = examine(candidate);
+    if (stat === 'forbidden' && name.includes('/')) refused = `you may not look into its folder`;
+    // A folder of PATH that one may not look into does not end the search.
+    if (stat === undefined || stat === 'forbidden') continue;
     if (stat.isFile() && isExecutable(candidate)) return candidate;
     refused ??= stat.isDirectory() ? `${candidate} is a directory` : `${candidate} is not executable`;
     if (name.includes('/')) break;
   }
   if (refused !== undefined) throw new ProcsError('PROCS_ERR_NOT_EXECUTABLE', `cannot start ${name}: ${refused}`);
   throw new ProcsError('PROCS_ERR_NOT_FOUND', `cannot start ${name}: ${name.includes('/') ? 'there is no such file' : 'it is in no folder of PATH'}`);
+}
+
+function examine(path: string): Stats | 'forbidden' | undefined {
+  try {
+    return statSync(path);
+  } catch (error) {
+    return errnoName(error) === 'EACCES' ? 'forbidden' : undefined;
+  }
 }
 
 function isExecutable(path: string): boolean {
