@@ -131,6 +131,10 @@ void player_play(struct tape_header *tape, uint64_t first)
                 break;
             case TAPE_LEAVE:
                 arch_leave(argument(tape, op, 0));
+            case TAPE_JUMP:
+                index = (uint32_t)argument(tape, op, 0) - 1; /* the loop steps on */
+                result = 0;
+                break;
             case TAPE_END:
                 for (;;)
                     arch_trap();

@@ -33,6 +33,7 @@ enum tape_kind {
     TAPE_CHECK = 5,   /* crc32c of arg[1] bytes at arg[0] is `want` */
     TAPE_LEAVE = 6,   /* rt_sigreturn with the stack pointer at arg[0]: the tape ends, the program goes on */
     TAPE_END = 7,     /* stop with a breakpoint trap, for the tracer */
+    TAPE_JUMP = 8,    /* go on at operation arg[0] */
 };
 
 /* What a result has to be. A negative errno outside it ends the tape. */

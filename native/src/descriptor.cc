@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <vector>
 
 #ifndef SYS_pidfd_open
@@ -100,7 +101,7 @@ Napi::Value pipe_contents(const Napi::CallbackInfo &info)
 Napi::Value memfd(const Napi::CallbackInfo &info)
 {
     std::string name = info[0].As<Napi::String>();
-    return number_or_throw(info, "memfd_create", memfd_create(name.c_str(), MFD_CLOEXEC));
+    return number_or_throw(info, "memfd_create", memfd_create(name.c_str(), static_cast<unsigned>(to_int(info[1]))));
 }
 
 /* pipePair(): [read end, write end], close-on-exec. */
@@ -113,6 +114,23 @@ Napi::Value pipe_pair(const Napi::CallbackInfo &info)
     result.Set(0u, ends[0]);
     result.Set(1u, ends[1]);
     return result;
+}
+
+/* zeroRange(fd, offset, length): the bytes read as zero. fallocate(2); written where the file system cannot. */
+void zero_range(const Napi::CallbackInfo &info)
+{
+    int fd = to_int(info[0]);
+    off_t offset = static_cast<off_t>(to_u64(info[1])), length = static_cast<off_t>(to_u64(info[2]));
+    if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length) == 0)
+        return;
+    std::vector<uint8_t> zeros(64 * 1024);
+    while (length > 0) {
+        ssize_t put = pwrite(fd, zeros.data(), std::min<off_t>(length, zeros.size()), offset);
+        if (put <= 0)
+            throw system_error(info.Env(), "pwrite", put < 0 ? errno : EIO);
+        offset += put;
+        length -= put;
+    }
 }
 
 /* pollEvents(fd): what poll(2) reports at once: POLLHUP, POLLERR, readiness. */
@@ -142,6 +160,7 @@ void export_descriptor(Napi::Env env, Napi::Object exports)
     exports.Set("pipeContents", Napi::Function::New(env, pipe_contents));
     exports.Set("memfd", Napi::Function::New(env, memfd));
     exports.Set("pipePair", Napi::Function::New(env, pipe_pair));
+    exports.Set("zeroRange", Napi::Function::New(env, zero_range));
     exports.Set("pollEvents", Napi::Function::New(env, poll_events));
     exports.Set("reflink", Napi::Function::New(env, reflink));
 }

@@ -279,10 +279,13 @@ private:
             } else {
                 found.push_back({source.start, source.end});
             }
+            /* Pieces end at multiples of their size in the space, so that whole huge pages consist of whole extents. */
             for (Range range : found)
-                for (uint64_t at = range.start; at < range.end; at += PIECE)
-                    pieces_.push_back({at, std::min(at + PIECE, range.end), source.address + (at - source.start),
-                                       static_cast<uint32_t>(source.space), source.select == Select::ALL});
+                for (uint64_t at = range.start, next; at < range.end; at = next) {
+                    uint64_t address = source.address + (at - source.start);
+                    next = std::min(at + (PIECE - address % PIECE), range.end);
+                    pieces_.push_back({at, next, address, static_cast<uint32_t>(source.space), source.select == Select::ALL});
+                }
         }
     }
 

@@ -47,13 +47,22 @@ Napi::Value wait_child(const Napi::CallbackInfo &info)
     return result;
 }
 
-/* reapAny(): number of children reaped that nobody else waits for (orphans that came to a subreaper). */
-Napi::Value reap_any(const Napi::CallbackInfo &info)
+/*
+ * reapOrphans(known: number[]): reaps ended children until one is met that somebody
+ * else waits for, or none is left.
+ */
+void reap_orphans(const Napi::CallbackInfo &info)
 {
-    int reaped = 0;
-    while (waitpid(-1, nullptr, WNOHANG | __WALL) > 0)
-        reaped++;
-    return Napi::Number::New(info.Env(), reaped);
+    auto known = info[0].As<Napi::Array>();
+    for (;;) {
+        siginfo_t siginfo = {};
+        if (waitid(P_ALL, 0, &siginfo, WEXITED | WNOHANG | WNOWAIT) < 0 || siginfo.si_pid == 0)
+            return;
+        for (uint32_t i = 0; i < known.Length(); i++)
+            if (to_int(known.Get(i)) == siginfo.si_pid)
+                return;
+        waitpid(siginfo.si_pid, nullptr, WNOHANG);
+    }
 }
 
 /* sendSignal(pid, tid, signal): tgkill(2), or kill(2) where tid is 0. */
@@ -191,7 +200,7 @@ void set_core_limit_zero(const Napi::CallbackInfo &info)
 void export_process(Napi::Env env, Napi::Object exports)
 {
     exports.Set("waitChild", Napi::Function::New(env, wait_child));
-    exports.Set("reapAny", Napi::Function::New(env, reap_any));
+    exports.Set("reapOrphans", Napi::Function::New(env, reap_orphans));
     exports.Set("sendSignal", Napi::Function::New(env, send_signal));
     exports.Set("setChildSubreaper", Napi::Function::New(env, set_child_subreaper));
     exports.Set("readMemory", Napi::Function::New(env, read_memory));

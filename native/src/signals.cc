@@ -8,6 +8,7 @@
  */
 #include "binding.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
@@ -39,6 +40,9 @@ Napi::Value watch_signals(const Napi::CallbackInfo &info)
         if (sigaction(to_int(signals.Get(i)), &action, nullptr) < 0)
             throw system_error(info.Env(), "sigaction", errno);
     }
+    /* Those that came while Node started: ../hold.c. */
+    if (void *release = dlsym(RTLD_DEFAULT, "procs_release_signals"))
+        reinterpret_cast<void (*)()>(release)();
     return Napi::Number::New(info.Env(), signal_pipe[0]);
 }
 

@@ -36,6 +36,7 @@ import { pathText } from '../proc/path.js';
 import type { RawProcess } from './raw.js';
 import { type FileObject, type FileTable, nameOfFile } from './file.js';
 import { type Record_, readRecord } from './record.js';
+import { PageLoads, loadPages } from './page-load.js';
 import type { Frozen, PageSource, Restore } from './resource.js';
 
 const VERSION = 1;
@@ -254,34 +255,50 @@ export function describeMemory(record: Record_): string[] {
   return [`memory of ${pathText(memory.exe)}, ${memory.areas.length} mappings:`, ...lines];
 }
 
-/** Maps every area at its place and loads its pages; called when nothing else is mapped there any more. */
+/**
+ * Maps every area at its place, loads its pages with several threads, and gives it its
+ * protection and advice. Called when nothing else is mapped there any more.
+ */
 export function restoreMemory(record: Record_, restore: Restore, files: ReadonlyMap<number, FileObject>): void {
   const memory = readMemoryRecord(record);
-  const loads = new PageLoads(restore, memory.space);
-  for (const area of memory.areas) {
-    const what = `map ${rangeText(area)}`;
-    const length = area.end - area.start;
-    const flags = new Set(area.flags.split(' '));
-    const pages = area.shared ? [] : loads.within(area.start, area.end);
-    const file = area.file === undefined ? undefined : files.get(area.file);
-    if (area.file !== undefined && file === undefined) {
-      throw new ProcsError('PROCS_ERR_IMAGE_FORMAT', `cannot use the memory map of the image: ${rangeText(area)} is of file ${area.file}, which is not in it`);
+  const loads = new PageLoads(restore.extents, memory.space);
+  const byArea = memory.areas.map((area) => (area.shared ? [] : loads.within(area.start, area.end)));
+  memory.areas.forEach((area, index) => mapArea(restore, area, files, byArea[index]?.length !== 0));
+  loads.refuseRest();
+  loadPages(restore, byArea.flat());
+  memory.areas.forEach((area, index) => {
+    const loaded = byArea[index]?.length !== 0;
+    if (loaded && protectionWhileLoading(area, loaded) !== area.protection) {
+      restore.tape.call(`protect ${rangeText(area)}`, 'mprotect', [area.start, area.end - area.start, area.protection]);
     }
-    const whileLoading = pages.length > 0 ? area.protection | PROT_READ | PROT_WRITE : area.protection;
-    const kind =
-      (area.shared ? MAP_SHARED : MAP_PRIVATE) |
-      MAP_FIXED_NOREPLACE |
-      (file === undefined ? MAP_ANONYMOUS : 0) |
-      (flags.has('gd') ? MAP_GROWSDOWN : 0) |
-      (flags.has('ac') ? 0 : MAP_NORESERVE);
-    // A shared mapping may later be made writable only if its descriptor was: VmFlag "mw".
-    const fd = file === undefined ? -1 : restore.openFile(file.id, area.shared && flags.has('mw') ? O_RDWR : O_RDONLY);
-    const name = file === undefined ? what : `${what} of ${pathText(file.path)}`;
-    restore.tape.call(name, 'mmap', [area.start, length, whileLoading, kind, fd, file === undefined ? 0 : area.offset], { want: area.start });
-    for (const load of pages) loads.emit(load);
-    if (whileLoading !== area.protection) restore.tape.call(`protect ${rangeText(area)}`, 'mprotect', [area.start, length, area.protection]);
-    advise(restore, area, flags);
+    advise(restore, area, new Set(area.flags.split(' ')));
+  });
+}
+
+function protectionWhileLoading(area: MappedArea, loaded: boolean): number {
+  return loaded ? area.protection | PROT_READ | PROT_WRITE : area.protection;
+}
+
+function mapArea(restore: Restore, area: MappedArea, files: ReadonlyMap<number, FileObject>, loaded: boolean): void {
+  const what = `map ${rangeText(area)}`;
+  const flags = new Set(area.flags.split(' '));
+  const file = area.file === undefined ? undefined : files.get(area.file);
+  if (area.file !== undefined && file === undefined) {
+    throw new ProcsError('PROCS_ERR_IMAGE_FORMAT', `cannot use the memory map of the image: ${rangeText(area)} is of file ${area.file}, which is not in it`);
   }
+  const kind =
+    (area.shared ? MAP_SHARED : MAP_PRIVATE) |
+    MAP_FIXED_NOREPLACE |
+    (file === undefined ? MAP_ANONYMOUS : 0) |
+    (flags.has('gd') ? MAP_GROWSDOWN : 0) |
+    (flags.has('ac') ? 0 : MAP_NORESERVE);
+  // A shared mapping may later be made writable only if its descriptor was: VmFlag "mw".
+  const fd = file === undefined ? -1 : restore.openFile(file.id, area.shared && flags.has('mw') ? O_RDWR : O_RDONLY);
+  const name = file === undefined ? what : `${what} of ${pathText(file.path)}`;
+  const offset = file === undefined ? 0 : area.offset;
+  restore.tape.call(name, 'mmap', [area.start, area.end - area.start, protectionWhileLoading(area, loaded), kind, fd, offset], { want: area.start });
+  // Before its pages are loaded, so that they come as huge ones.
+  if (flags.has('hg')) restore.tape.call(`advise about ${rangeText(area)}`, 'madvise', [area.start, area.end - area.start, MADV_HUGEPAGE], { mayFail: true });
 }
 
 function advise(restore: Restore, area: MappedArea, flags: ReadonlySet<string>): void {
@@ -291,8 +308,7 @@ function advise(restore: Restore, area: MappedArea, flags: ReadonlySet<string>):
     ['dc', MADV_DONTFORK, false],
     ['dd', MADV_DONTDUMP, false],
     ['wf', MADV_WIPEONFORK, false],
-    ['hg', MADV_HUGEPAGE, true], // a kernel without huge pages or KSM
-    ['nh', MADV_NOHUGEPAGE, true],
+    ['nh', MADV_NOHUGEPAGE, true], // a kernel without huge pages or KSM
     ['mg', MADV_MERGEABLE, true],
   ];
   const length = area.end - area.start;
@@ -305,49 +321,6 @@ function advise(restore: Restore, area: MappedArea, flags: ReadonlySet<string>):
     restore.tape.call(`guard ${rangeText({ start, end })}`, 'madvise', [start, end - start, MADV_GUARD_INSTALL]);
   }
   if (flags.has('lo')) restore.tape.call(`lock ${rangeText(area)}`, 'mlock2', [area.start, length, flags.has('lf') ? MLOCK_ONFAULT : 0]);
-}
-
-interface Load {
-  readonly address: Address;
-  readonly offset: number;
-  readonly length: number;
-  readonly crc: number;
-}
-
-/** The stored pages of one space, taken in address order. */
-class PageLoads {
-  readonly #loads: Load[] = [];
-  #next = 0;
-
-  constructor(
-    private readonly restore: Restore,
-    space: number,
-  ) {
-    for (const extent of restore.extents.ofSpace(space)) {
-      if (extent.codec !== 0) throw new ProcsError('PROCS_ERR_IMAGE_VERSION', `cannot read the image: codec ${extent.codec} is unknown`);
-      this.#loads.push({ address: extent.address, offset: extent.fileOffset, length: extent.storedLength, crc: extent.crc32c });
-    }
-  }
-
-  /** The loads that lie in a range; ranges are asked for in ascending order. */
-  within(start: Address, end: Address): Load[] {
-    const found: Load[] = [];
-    for (; this.#next < this.#loads.length; this.#next++) {
-      const load = this.#loads[this.#next] as Load;
-      if (load.address >= end) break;
-      if (load.address < start || load.address + BigInt(load.length) > end) {
-        throw new ProcsError('PROCS_ERR_IMAGE_FORMAT', `cannot use the image: pages at 0x${load.address.toString(16)} belong to no mapping`);
-      }
-      found.push(load);
-    }
-    return found;
-  }
-
-  emit(load: Load): void {
-    const { tape, work } = this.restore;
-    tape.repeat(`load pages at 0x${load.address.toString(16)} from the image`, 'pread64', [work.image, load.address, load.length, load.offset]);
-    tape.check(`check pages at 0x${load.address.toString(16)} of the image`, load.address, load.length, load.crc);
-  }
 }
 
 export function rangeText(range: { readonly start: Address; readonly end: Address }): string {

@@ -50,6 +50,8 @@ export interface Restore {
   /** Descriptors of procs itself; every number from `above` on is free for it. */
   readonly work: { readonly image: number; readonly streams: readonly [number, number, number]; readonly above: number };
   readonly extents: ExtentTable;
+  /** How many threads load pages, and which ids the helping ones may have; undefined leaves them to the kernel. */
+  readonly loading: { readonly threads: number; readonly tids: readonly number[] | undefined };
   /** Opens a file object for a mapping; the same slot for the same flags. Closed when all mappings are made. */
   openFile(id: number, flags: number): Slot;
   /** Opens a file object anew: an open file description of its own. */

@@ -5,6 +5,7 @@
  * the others and is gone), the init of a PID namespace where one is needed, and the
  * target. Order matters; the reasons stand where it does.
  */
+import { availableParallelism } from 'node:os';
 import { ProcsError } from '../errors.js';
 import type { ExtentTable } from '../image/extents.js';
 import {
@@ -263,6 +264,10 @@ function playTarget(tape: Tape, options: CompileOptions, parts: Parts, work: Wor
     tape,
     work: { image: work.image, streams: work.streams, above: work.above },
     extents: options.extents,
+    loading: {
+      threads: availableParallelism(),
+      tids: options.isolation.pid ? freeTids(parts) : undefined,
+    },
     openFile(id, flags) {
       const key = `${id}:${flags}`;
       const slot = opened.get(key) ?? this.reopenFile(`open ${fileText(parts.files, id)} to map it`, id, flags);
@@ -290,6 +295,12 @@ function playTarget(tape: Tape, options: CompileOptions, parts: Parts, work: Wor
 
   restoreDispositions(tape, parts.signals);
   finish(tape, options, parts, work, base);
+}
+
+/** Ids for threads that help and are gone before the program's own are made. */
+function freeTids(parts: Parts): number[] {
+  const taken = new Set(parts.threads.map(({ tid }) => tid));
+  return Array.from({ length: 4096 }, (_, index) => index + 2).filter((tid) => !taken.has(tid));
 }
 
 function fileText(files: ReadonlyMap<number, FileObject>, id: number): string {

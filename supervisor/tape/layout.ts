@@ -11,6 +11,7 @@ export const TAPE_BARRIER = 4;
 export const TAPE_CHECK = 5;
 export const TAPE_LEAVE = 6;
 export const TAPE_END = 7;
+export const TAPE_JUMP = 8;
 export const TAPE_EXPECT_ANY = 0;
 export const TAPE_EXPECT_OK = 1;
 export const TAPE_EXPECT_EQUAL = 2;

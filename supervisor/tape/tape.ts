@@ -19,6 +19,7 @@ import {
   TAPE_EXPECT_OK,
   TAPE_HEADER,
   TAPE_HEADER_SIZE,
+  TAPE_JUMP,
   TAPE_LEAVE,
   TAPE_MAGIC,
   TAPE_OP,
@@ -207,6 +208,11 @@ export class Tape {
     this.#add(TAPE_LEAVE, label, 0, [frame], {});
   }
 
+  /** Goes on at `mark`. */
+  jump(label: string, mark: Mark): void {
+    this.#add(TAPE_JUMP, label, 0, [mark], {});
+  }
+
   /** Traps for the tracer. */
   end(): void {
     this.#add(TAPE_END, 'end the tape', 0, [], {});
@@ -321,6 +327,7 @@ const KIND_NAME: Record<number, string> = {
   [TAPE_CHECK]: 'check',
   [TAPE_LEAVE]: 'leave',
   [TAPE_END]: 'end',
+  [TAPE_JUMP]: 'jump',
 };
 
 function opToText(op: Op): string {
