@@ -30,7 +30,7 @@ enum tape_kind {
     TAPE_REPEAT = 2,  /* read/write kind call (fd, buffer, length[, offset]) until the length is complete */
     TAPE_SPAWN = 3,   /* clone3(args, size); the child goes on at operation arg[2] */
     TAPE_BARRIER = 4, /* wait until arg[1] arrivals were counted at the u32 arg[0] */
-    TAPE_CHECK = 5,   /* crc32c of arg[1] bytes at arg[0] is `want` */
+    TAPE_LOAD = 5,    /* read arg[1] struct tape_load at arg[0] from descriptor arg[2], checking each */
     TAPE_LEAVE = 6,   /* rt_sigreturn with the stack pointer at arg[0]: the tape ends, the program goes on */
     TAPE_END = 7,     /* stop with a breakpoint trap, for the tracer */
     TAPE_JUMP = 8,    /* go on at operation arg[0] */
@@ -81,6 +81,18 @@ struct tape_header {
     uint64_t stack;     /* offset of the top of the stack that start.c gives the player */
 };
 
+/* One run of bytes to read into memory: an entry of an image's extent table as it is (docs/IMAGE.md). */
+struct tape_load {
+    uint32_t space; /* not looked at */
+    uint32_t page_count;
+    uint64_t address;
+    uint64_t offset; /* in the file */
+    uint32_t length;
+    uint32_t crc; /* CRC-32C of the bytes */
+    uint32_t codec;
+    uint32_t first_page;
+};
+
 /* What is written to report_fd when an operation fails. */
 struct tape_failure {
     uint32_t magic; /* TAPE_FAILURE_MAGIC */
@@ -115,5 +127,7 @@ TAPE_ASSERT(offsetof(struct tape_header, code_size) == 64);
 TAPE_ASSERT(offsetof(struct tape_header, size) == 72);
 TAPE_ASSERT(offsetof(struct tape_header, stack) == 80);
 TAPE_ASSERT(sizeof(struct tape_failure) == 24);
+TAPE_ASSERT(sizeof(struct tape_load) == 40);
+TAPE_ASSERT(offsetof(struct tape_load, length) == 24);
 
 #endif

@@ -262,17 +262,16 @@ export function describeMemory(record: Record_): string[] {
 export function restoreMemory(record: Record_, restore: Restore, files: ReadonlyMap<number, FileObject>): void {
   const memory = readMemoryRecord(record);
   const loads = new PageLoads(restore.extents, memory.space);
-  const byArea = memory.areas.map((area) => (area.shared ? [] : loads.within(area.start, area.end)));
-  memory.areas.forEach((area, index) => mapArea(restore, area, files, byArea[index]?.length !== 0));
+  const areas = memory.areas.map((area) => ({ area, loaded: !area.shared && loads.takeWithin(area.start, area.end) }));
   loads.refuseRest();
-  loadPages(restore, byArea.flat());
-  memory.areas.forEach((area, index) => {
-    const loaded = byArea[index]?.length !== 0;
+  for (const { area, loaded } of areas) mapArea(restore, area, files, loaded);
+  loadPages(restore, loads);
+  for (const { area, loaded } of areas) {
     if (loaded && protectionWhileLoading(area, loaded) !== area.protection) {
       restore.tape.call(`protect ${rangeText(area)}`, 'mprotect', [area.start, area.end - area.start, area.protection]);
     }
     advise(restore, area, new Set(area.flags.split(' ')));
-  });
+  }
 }
 
 function protectionWhileLoading(area: MappedArea, loaded: boolean): number {

@@ -1,72 +1,99 @@
 /**
- * Loading the pages of an image into the memory of a resumed process: by several
- * threads, each range populated before it is read (a fault for each page costs more than
- * the copy), and checked while it is in the cache.
+ * Loading the pages of an image into the memory of a resumed process, with several
+ * threads. The image's extent table goes into the tape as it is; the player reads and
+ * checks entry by entry (agent/player.c).
  */
 import { ProcsError } from '../errors.js';
-import { CLONE_FILES, CLONE_FS, CLONE_SIGHAND, CLONE_SYSVSEM, CLONE_THREAD, CLONE_VM, MADV_POPULATE_WRITE } from '../linux.js';
+import { CLONE_FILES, CLONE_FS, CLONE_SIGHAND, CLONE_SYSVSEM, CLONE_THREAD, CLONE_VM } from '../linux.js';
 import type { ExtentTable } from '../image/extents.js';
 import type { Address } from '../native.js';
-import { Mark } from '../tape/tape.js';
+import { LOAD_SIZE, Mark, PAGE_SIZE } from '../tape/tape.js';
 import type { Restore } from './resource.js';
 
 /** Below this much, a second thread costs more than it brings. */
 const WORTH_A_THREAD = 8 << 20;
 const HELPER_STACK = 2048;
 const HELPER_FLAGS = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+/** Offsets in an entry of the extent table (docs/IMAGE.md). */
+const ENTRY = { pageCount: 4, address: 8, storedLength: 24, codec: 32, firstPage: 36 } as const;
 
-/** A run of pages that is stored in one piece. */
-export interface Load {
-  readonly address: Address;
-  readonly offset: number;
-  readonly length: number;
-  readonly crc: number;
-}
-
-/** The stored pages of one space, taken in address order. */
+/** The stored pages of one space. There may be a million entries, so none becomes an object. */
 export class PageLoads {
-  readonly #loads: Load[] = [];
+  readonly #table: Uint8Array;
+  readonly #view: DataView;
+  readonly #count: number;
   #next = 0;
 
   constructor(extents: ExtentTable, space: number) {
-    for (const extent of extents.ofSpace(space)) {
-      const whole = (extent.firstPage ?? 0) === 0 && extent.storedLength === extent.pageCount * 4096;
-      if (extent.codec !== 0 || !whole) {
-        throw new ProcsError('PROCS_ERR_IMAGE_VERSION', 'cannot read the image: its pages are stored in a way that this program does not know');
-      }
-      this.#loads.push({ address: extent.address, offset: extent.fileOffset, length: extent.storedLength, crc: extent.crc32c });
-    }
+    this.#table = extents.bytesOfSpace(space);
+    this.#view = new DataView(this.#table.buffer, this.#table.byteOffset, this.#table.length);
+    this.#count = this.#table.length / LOAD_SIZE;
   }
 
-  /** The loads that lie in a range; ranges are asked for in ascending order. */
-  within(start: Address, end: Address): Load[] {
-    const found: Load[] = [];
-    for (; this.#next < this.#loads.length; this.#next++) {
-      const load = this.#loads[this.#next] as Load;
-      if (load.address >= end) break;
-      if (load.address < start || load.address + BigInt(load.length) > end) this.#refuse(load);
-      found.push(load);
+  /**
+   * Whether a range has stored pages. Ranges are asked for in ascending order, and what
+   * lies outside of them is refused: an image says where the player writes.
+   */
+  takeWithin(start: Address, end: Address): boolean {
+    const [from, to] = [Number(start), Number(end)];
+    const first = this.#next;
+    for (; this.#next < this.#count; this.#next++) {
+      const address = this.#address(this.#next);
+      if (address >= to) break;
+      if (address < from || address + this.#length(this.#next) > to) this.#refuse(this.#next);
     }
-    return found;
+    return this.#next > first;
   }
 
   /** Called when every range was asked for. */
   refuseRest(): void {
-    const rest = this.#loads[this.#next];
-    if (rest !== undefined) this.#refuse(rest);
+    if (this.#next < this.#count) this.#refuse(this.#next);
   }
 
-  #refuse(load: Load): never {
-    throw new ProcsError('PROCS_ERR_IMAGE_FORMAT', `cannot use the image: pages at 0x${load.address.toString(16)} belong to no mapping`);
+  /** The table in contiguous parts of about equal length, at most `most` of them. */
+  divide(most: number): Uint8Array[] {
+    let total = 0;
+    for (let index = 0; index < this.#count; index++) total += this.#length(index);
+    const parts = Math.max(1, Math.min(most, Math.floor(total / WORTH_A_THREAD)));
+    const shares: Uint8Array[] = [];
+    let begin = 0;
+    let filled = 0;
+    for (let index = 0; index < this.#count; index++) {
+      filled += this.#length(index);
+      if (index === this.#count - 1 || (filled >= total / parts && shares.length < parts - 1)) {
+        shares.push(this.#table.subarray(begin * LOAD_SIZE, (index + 1) * LOAD_SIZE));
+        begin = index + 1;
+        filled = 0;
+      }
+    }
+    return shares;
+  }
+
+  #address(index: number): number {
+    const at = index * LOAD_SIZE + ENTRY.address;
+    return this.#view.getUint32(at, true) + this.#view.getUint32(at + 4, true) * 2 ** 32;
+  }
+
+  #length(index: number): number {
+    const at = index * LOAD_SIZE;
+    const length = this.#view.getUint32(at + ENTRY.storedLength, true);
+    const isWhole = this.#view.getUint32(at + ENTRY.firstPage, true) === 0 && length === this.#view.getUint32(at + ENTRY.pageCount, true) * PAGE_SIZE;
+    if (!isWhole || this.#view.getUint32(at + ENTRY.codec, true) !== 0) {
+      throw new ProcsError('PROCS_ERR_IMAGE_VERSION', 'cannot read the image: its pages are stored in a way that this program does not know');
+    }
+    return length;
+  }
+
+  #refuse(index: number): never {
+    throw new ProcsError('PROCS_ERR_IMAGE_FORMAT', `cannot use the image: pages at 0x${this.#address(index).toString(16)} belong to no mapping`);
   }
 }
 
-/** Emits loads, shared among threads; all of them are done when the tape goes on. */
-export function loadPages(restore: Restore, loads: readonly Load[]): void {
-  const { tape, loading } = restore;
-  const total = loads.reduce((sum, load) => sum + load.length, 0);
-  const threads = Math.max(1, Math.min(loading.threads, Math.floor(total / WORTH_A_THREAD)));
-  const [own = [], ...others] = divide(loads, total / threads, threads);
+/** Emits all loads, shared among threads; they are done when the tape goes on. */
+export function loadPages({ tape, work, loading }: Restore, loads: PageLoads): void {
+  const label = 'load pages from the image';
+  const [own, ...others] = loads.divide(loading.threads);
+  if (own === undefined) return;
   const counter = tape.reserve(4);
   const marks = others.map((_, index) => {
     const mark = new Mark();
@@ -75,42 +102,16 @@ export function loadPages(restore: Restore, loads: readonly Load[]): void {
     tape.spawn('make a thread to load pages', { flags: HELPER_FLAGS, stack, stackSize: HELPER_STACK, ...(tid === undefined ? {} : { setTid: [tid] }) }, mark);
     return mark;
   });
-  emitLoads(restore, own);
+  tape.load(label, own, work.image);
   if (others.length === 0) return;
   tape.barrier('wait for loaded pages', counter, others.length + 1);
   const after = new Mark();
   tape.jump('go on', after);
   others.forEach((share, index) => {
     tape.place(marks[index] as Mark);
-    emitLoads(restore, share);
+    tape.load(label, share, work.image);
     tape.barrier('wait for loaded pages', counter, others.length + 1);
     tape.call('end a loading thread', 'exit', [0]);
   });
   tape.place(after);
 }
-
-/** Contiguous shares of about equal size: neighbouring pages are read by the same thread. */
-function divide(loads: readonly Load[], share: number, threads: number): Load[][] {
-  const shares: Load[][] = [[]];
-  let filled = 0;
-  for (const load of loads) {
-    if (filled >= share && shares.length < threads) {
-      shares.push([]);
-      filled = 0;
-    }
-    (shares.at(-1) as Load[]).push(load);
-    filled += load.length;
-  }
-  return shares;
-}
-
-function emitLoads({ tape, work }: Restore, loads: readonly Load[]): void {
-  for (const { address, length, offset, crc } of loads) {
-    // Before 5.14 the read itself brings the pages in.
-    tape.call('populate memory', 'madvise', [address, length, MADV_POPULATE_WRITE], { mayFail: true });
-    tape.repeat(LOAD_LABEL, 'pread64', [work.image, address, length, offset]);
-    tape.check(LOAD_LABEL, address, length, crc);
-  }
-}
-
-const LOAD_LABEL = 'load pages from the image';

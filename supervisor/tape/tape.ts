@@ -12,7 +12,6 @@ import {
   TAPE_ARG_SLOT,
   TAPE_BARRIER,
   TAPE_CALL,
-  TAPE_CHECK,
   TAPE_END,
   TAPE_EXPECT_ANY,
   TAPE_EXPECT_EQUAL,
@@ -21,6 +20,7 @@ import {
   TAPE_HEADER_SIZE,
   TAPE_JUMP,
   TAPE_LEAVE,
+  TAPE_LOAD,
   TAPE_MAGIC,
   TAPE_OP,
   TAPE_OP_SIZE,
@@ -31,6 +31,8 @@ import {
 import { SYSCALL, type SyscallName, syscallName } from './syscalls.js';
 
 export const PAGE_SIZE = 4096;
+/** sizeof(struct tape_load). */
+export const LOAD_SIZE = 40;
 
 /** A place in the tape's data, resolved when the tape is encoded. */
 export class DataRef {
@@ -198,9 +200,9 @@ export class Tape {
     this.#add(TAPE_BARRIER, label, 0, [counter, count], {});
   }
 
-  /** The CRC-32C of memory must be `crc`. */
-  check(label: string, address: bigint, length: number, crc: number): void {
-    this.#add(TAPE_CHECK, label, 0, [address, length], { want: crc });
+  /** Reads runs of bytes into memory, checking each. `table` holds entries of an image's extent table. */
+  load(label: string, table: Uint8Array, fd: Arg): void {
+    this.#add(TAPE_LOAD, label, 0, [this.data(table), table.length / LOAD_SIZE, fd], {});
   }
 
   /** Leaves by rt_sigreturn on a prepared frame: the program goes on. */
@@ -324,7 +326,7 @@ export interface CloneFields {
 const KIND_NAME: Record<number, string> = {
   [TAPE_SPAWN]: 'spawn',
   [TAPE_BARRIER]: 'barrier',
-  [TAPE_CHECK]: 'check',
+  [TAPE_LOAD]: 'load',
   [TAPE_LEAVE]: 'leave',
   [TAPE_END]: 'end',
   [TAPE_JUMP]: 'jump',
