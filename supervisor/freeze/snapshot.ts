@@ -8,7 +8,7 @@ import { closeSync, openSync, readlinkSync, statSync, fstatSync } from 'node:fs'
 import { ProcsError } from '../errors.js';
 import { type PageWriteResult, native } from '../native.js';
 import { deviceText } from '../resources/device.js';
-import { descriptorText, groupDescriptors, nameUnknown } from '../resources/descriptor.js';
+import { type OpenDescription, descriptorText, groupDescriptors, nameUnknown } from '../resources/descriptor.js';
 import { FileTable } from '../resources/file.js';
 import { DESCRIPTOR_KINDS } from '../resources/index.js';
 import { captureSharedMemory, sourcesNotForked } from '../resources/memory.js';
@@ -142,9 +142,21 @@ function captureDescriptors(frozen: Frozen, files: FileTable): Record_[] {
     records.push(...captured.records);
   }
   for (const description of open) {
-    frozen.refuse({ where: descriptorText(description.descriptors.map(({ fd }) => fd)), ...nameUnknown(description) });
+    const fds = description.descriptors.map(({ fd }) => fd);
+    frozen.refuse({ where: descriptorText(fds), ...nameUnknown(description), ...(isInherited(description) ? { remedy: `the program was given it: start procs with ${fds.map((fd) => `${fd}>&-`).join(' ')}` } : {}) });
   }
   return records;
+}
+
+/** Whether the supervisor was given the same: a descriptor that a shell or a scheduler has left open. */
+function isInherited(description: OpenDescription): boolean {
+  return description.descriptors.some(({ fd, link }) => {
+    try {
+      return fd > 2 && readlinkSync(`/proc/self/fd/${fd}`, 'latin1') === link;
+    } catch {
+      return false;
+    }
+  });
 }
 
 function frozenView(raw: RawProcess, options: Omit<SnapshotOptions, 'hold'>, held: number[]): { frozen: Frozen; reasons: Reason[] } {

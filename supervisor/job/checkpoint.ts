@@ -32,6 +32,8 @@ export interface Tracked {
   readonly pid: number;
   region: PlayerRegion | undefined;
   waits: WaitTimes | undefined;
+  /** Where the program's own arguments are, when ps is shown others. */
+  readonly args: readonly [start: bigint, end: bigint] | undefined;
 }
 
 export interface CheckpointOptions {
@@ -75,7 +77,7 @@ export async function writeCheckpoint(options: CheckpointOptions): Promise<Check
         draft.abort();
         continue;
       }
-      const records = log.step('build records', () => buildRecords(snapshot as Snapshot, seen ?? flags));
+      const records = log.step('build records', () => buildRecords(snapshot as Snapshot, seen ?? flags, target.args));
       await log.stepAsync('write pages', () => writePages(snapshot as Snapshot, seen ?? flags, sink, options.onProgress));
       records.push(...(await log.stepAsync('sync files', () => settleFiles(snapshot as Snapshot))));
       options.onProgress({ phase: 'commit', bytes: sink.offset - draft.dataOffset, totalBytes: sink.offset - draft.dataOffset });
@@ -138,8 +140,9 @@ function lookAtTwin(snapshot: Snapshot, before: AreaFlags): AreaFlags | undefine
   return flags;
 }
 
-function buildRecords(snapshot: Snapshot, flags: AreaFlags): Record_[] {
-  const { raw, twin } = snapshot;
+function buildRecords(snapshot: Snapshot, flags: AreaFlags, args: Tracked['args']): Record_[] {
+  const { twin } = snapshot;
+  const raw = args === undefined ? snapshot.raw : { ...snapshot.raw, stat: { ...snapshot.raw.stat, argStart: args[0], argEnd: args[1] } };
   const guardsOf = (vma: Vma): bigint[] => {
     // Only private memory can have them, and a kernel that shows the flag tells where not to look.
     if (vma.shared || vma.inode !== 0n) return [];

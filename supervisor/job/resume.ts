@@ -14,7 +14,7 @@ import { chooseIsolation, clockOffsets } from '../restore/isolation.js';
 import { LaunchPipes, type Launched, launch } from '../restore/launch.js';
 import { ownKernelAreas } from '../restore/layout.js';
 import { log } from './log.js';
-import { Supervisor } from './supervise.js';
+import { type Charge, Supervisor } from './supervise.js';
 import type { Outcome, ResumeRequest } from './types.js';
 
 export async function resumeJob(request: ResumeRequest): Promise<Outcome> {
@@ -35,7 +35,7 @@ export async function resumeJob(request: ResumeRequest): Promise<Outcome> {
   }
 }
 
-async function relaunch(request: ResumeRequest, image: Image, checkpoint: Checkpoint): Promise<Launched & { region: { base: bigint; size: number } }> {
+async function relaunch(request: ResumeRequest, image: Image, checkpoint: Checkpoint): Promise<Launched & Pick<Charge, 'region' | 'args'>> {
   const parts = log.step('read the records', () => readParts(checkpoint.records));
   examineMachine(parts);
   const isolation = chooseIsolation(request.pids, parts.threads.map(({ tid }) => tid));
@@ -69,7 +69,9 @@ async function relaunch(request: ResumeRequest, image: Image, checkpoint: Checkp
     }),
   );
   const launched = await log.stepAsync('launch', () => launch({ ...compiled, pipes }));
-  return { ...launched, region: { base: compiled.base, size: codeSize + compiled.tape.encodedLength } };
+  const [argStart = 0n, argEnd = 0n] = parts.memory.layout.slice(7, 9);
+  const args = (request.shownArgs ?? []).length > 0 ? ([argStart, argEnd] as const) : undefined;
+  return { ...launched, args, region: { base: compiled.base, size: codeSize + compiled.tape.encodedLength } };
 }
 
 /** What the program was started as. */

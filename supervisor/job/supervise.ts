@@ -12,7 +12,7 @@ import { parseStat } from '../proc/status.js';
 import { readText } from '../freeze/ask.js';
 import type { PlayerRegion } from '../freeze/player.js';
 import { acquireImageLock, type ImageLock } from '../registry/lock.js';
-import { type JobRegistration, registerJob, rememberImage } from '../registry/registry.js';
+import { type JobRegistration, forgetImage, registerJob, rememberImage } from '../registry/registry.js';
 import { findReasons } from '../freeze/snapshot.js';
 import { AreaFlags } from '../proc/maps.js';
 import { WaitTimes } from '../freeze/waiting.js';
@@ -36,6 +36,8 @@ export interface Charge {
   /** The checkpoint it goes on from; 0 for none. */
   readonly parent: number;
   readonly region: PlayerRegion | undefined;
+  /** Where its own arguments are, when ps is shown others. */
+  readonly args?: readonly [start: bigint, end: bigint] | undefined;
 }
 
 interface Request {
@@ -94,7 +96,7 @@ export class Supervisor implements JobControl {
   /** Runs until the program has ended, or was ended after a checkpoint. */
   async run(charge: Charge): Promise<Outcome> {
     this.#charge = charge;
-    this.#target = { pid: charge.pid, region: charge.region, waits: undefined };
+    this.#target = { pid: charge.pid, region: charge.region, waits: undefined, args: charge.args };
     this.#parent = charge.parent;
     const ended = new Promise<void>((resolve) => (this.#ended = resolve));
     process.on('SIGCHLD', () => this.#lookAtChild());
@@ -120,7 +122,10 @@ export class Supervisor implements JobControl {
     }
     await this.#control?.close();
     this.#image?.close();
-    if (this.options.removeImage && this.#outcome !== undefined) rmSync(this.options.imagePath, { force: true });
+    if (this.options.removeImage && this.#outcome !== undefined) {
+      rmSync(this.options.imagePath, { force: true });
+      forgetImage(this.options.imagePath);
+    }
     this.lock.release();
     this.#notes?.destroy();
     this.#registration?.remove();
@@ -273,7 +278,7 @@ export class Supervisor implements JobControl {
   }
 
   #complain(error: unknown): void {
-    const remedy = error instanceof ProcsError && error.remedy !== undefined ? `\n${error.remedy}` : '';
+    const remedy = error instanceof ProcsError && error.remedy !== undefined ? `\n       ${error.remedy}` : '';
     process.stderr.write(`procs: ${messageOf(error)}${remedy}\n`);
   }
 }

@@ -119,9 +119,15 @@ export function readParts(records: readonly Record_[]): Parts {
   };
 }
 
-/** Room behind the tape's region: the kernel's mappings on their way, and code for interrupted calls. */
-const KERNEL_ROOM = 64 * 1024;
+/** The hole that is looked for, and what stands in it behind the tape's region. */
 const REGION_LIMIT = 1 << 30;
+/** The kernel's own mappings on their way. */
+const KERNEL_ROOM = BigInt(REGION_LIMIT - (16 << 20));
+/** Code that finishes interrupted calls; memory of the program from then on. */
+const STUB_ROOM = BigInt(REGION_LIMIT - (8 << 20));
+/** The command line that ps shows, where another one is asked for. */
+const SHOWN_ROOM = BigInt(REGION_LIMIT - (1 << 20));
+const MAX_SHOWN = 128 << 10;
 const MINIMUM_TAPE = 128 * 1024;
 const END_OF_MEMORY = 0x7ffffffff000n; // TASK_SIZE of x86_64 with four-level page tables
 
@@ -285,7 +291,7 @@ function playTarget(tape: Tape, options: CompileOptions, parts: Parts, work: Wor
   };
   for (const [kind, record] of parts.descriptors) kind.restore(record, restore);
 
-  rebuildMemory(tape, parts, restore, work, base, kernel);
+  rebuildMemory(tape, options, parts, restore, work, base, kernel);
   for (const slot of opened.values()) tape.call('close a mapped file', 'close', [slot]);
   for (const emit of later) emit();
   for (const file of parts.files.values()) {
@@ -309,9 +315,9 @@ function fileText(files: ReadonlyMap<number, FileObject>, id: number): string {
 }
 
 /** Everything but the player's own region goes; the kernel's mappings go to their old place; then the program's own. */
-function rebuildMemory(tape: Tape, parts: Parts, restore: Restore, work: Work, base: bigint, kernel: readonly Vma[]): void {
+function rebuildMemory(tape: Tape, options: CompileOptions, parts: Parts, restore: Restore, work: Work, base: bigint, kernel: readonly Vma[]): void {
   const { memory } = parts;
-  const room = base + BigInt(REGION_LIMIT) - BigInt(KERNEL_ROOM) * 2n;
+  const room = base + KERNEL_ROOM;
   const exe = tape.call('open the executable', 'openat', [AT_FDCWD, tape.text(pathBytes(memory.exe)), O_RDONLY | O_CLOEXEC, 0], { mayFail: true });
   tape.call('hold the executable', 'dup3', [exe, work.exe, O_CLOEXEC], { mayFail: true });
   tape.call('close the executable', 'close', [exe], { mayFail: true });
@@ -329,11 +335,31 @@ function rebuildMemory(tape: Tape, parts: Parts, restore: Restore, work: Work, b
     if (wanted !== undefined) moveMapping(tape, `move ${area.name} to its place`, parked[index] ?? room, area.end - area.start, wanted.start);
   });
   restoreMemory(parts.memoryRecord, restore, parts.files);
-  restoreLayout(tape, memory, work.exe);
+  restoreLayout(tape, withShownArgs(tape, memory, parts.process.pid, options.shownArgs, base + SHOWN_ROOM), work.exe);
 }
 
 function moveMapping(tape: Tape, label: string, from: Slot | bigint, length: bigint, to: bigint): void {
   tape.call(label, 'mremap', [from, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, to], { want: to });
+}
+
+/** Another command line for ps, in memory of its own: the program's arguments stay as they are. */
+function withShownArgs(tape: Tape, memory: MemoryRecord, pid: number, args: readonly string[] | undefined, at: bigint): MemoryRecord {
+  if (args === undefined || args.length === 0) return memory;
+  const [name = ''] = memory.commandLine.toString('latin1').split('\0');
+  const text = Buffer.concat([Buffer.from(`${name}\0`, 'latin1'), Buffer.from(`${args.join('\0')}\0`)]).subarray(0, MAX_SHOWN);
+  putBytes(tape, pid, 'map the command line to show', at, text, PROT_READ);
+  // arg_start and arg_end
+  return { ...memory, layout: memory.layout.map((address, index) => (index === 7 ? at : index === 8 ? at + BigInt(text.length) : address)) };
+}
+
+/** New memory of the process, with contents from the tape. */
+function putBytes(tape: Tape, pid: number, what: string, at: bigint, bytes: Buffer, protection: number): void {
+  const length = roundUp(bytes.length, PAGE_SIZE);
+  tape.call(what, 'mmap', [at, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0], { want: at });
+  const local = tape.words([0, bytes.length]);
+  tape.pointer(local, tape.data(bytes, 16));
+  tape.call(what, 'process_vm_writev', [pid, local, 1, tape.words([at, bytes.length]), 1, 0], { want: bytes.length });
+  tape.call(what, 'mprotect', [at, length, protection]);
 }
 
 /** Where code, heap, stack, arguments and environment are: prctl(2), PR_SET_MM_MAP. */
@@ -366,7 +392,7 @@ function finish(tape: Tape, options: CompileOptions, parts: Parts, work: Work, b
   });
   // A timer may notify a thread, so threads come first.
   createTimers(tape, parts.timers);
-  const stubs = new StubArea(base + BigInt(REGION_LIMIT) - BigInt(KERNEL_ROOM));
+  const stubs = new StubArea(base + STUB_ROOM);
   const registers = threads.map((thread) => resumeRegisters(thread, (code) => stubs.add(code)));
   stubs.emit(tape, process.pid);
   const built = tape.reserve(4);
@@ -409,13 +435,6 @@ class StubArea {
 
   emit(tape: Tape, pid: number): void {
     if (this.#codes.length === 0) return;
-    const bytes = Buffer.concat(this.#codes);
-    const length = roundUp(bytes.length, PAGE_SIZE);
-    const what = 'map code that finishes interrupted calls';
-    tape.call(what, 'mmap', [this.start, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0], { want: this.start });
-    const local = tape.words([0, bytes.length]);
-    tape.pointer(local, tape.data(bytes, 16));
-    tape.call(what, 'process_vm_writev', [pid, local, 1, tape.words([this.start, bytes.length]), 1, 0], { want: bytes.length });
-    tape.call(what, 'mprotect', [this.start, length, PROT_READ | PROT_EXEC]);
+    putBytes(tape, pid, 'map code that finishes interrupted calls', this.start, Buffer.concat(this.#codes), PROT_READ | PROT_EXEC);
   }
 }
