@@ -48,6 +48,8 @@ export const SELECT = {
   GUARD: 2n,
   /** Whatever is present or swapped, pages of the file too. */
   MAPPED: 3n,
+  /** PRIVATE of a file mapping: a page of zeros is one that was changed. */
+  CHANGED: 4n,
 } as const;
 
 export interface PageWriteRequest {

@@ -157,7 +157,7 @@ export function sourcesOfTwin(raw: RawProcess, flags: AreaFlags): { readable: Pa
 }
 
 function pageSource(vma: Vma): PageSource {
-  return { start: vma.start, end: vma.end, address: vma.start, space: MEMORY_SPACE, select: SELECT.PRIVATE };
+  return { start: vma.start, end: vma.end, address: vma.start, space: MEMORY_SPACE, select: vma.inode === 0n ? SELECT.PRIVATE : SELECT.CHANGED };
 }
 
 /** The record, once the flags and guard markers are known. */

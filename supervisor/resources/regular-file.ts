@@ -2,7 +2,7 @@
  * Open regular files, memfds and files deleted while open: position, status flags,
  * locks. The file itself is a file object (file.ts).
  */
-import { F_GET_SEALS, O_ACCMODE, O_CREAT, O_EXCL, O_NOCTTY, O_PATH, O_RDONLY, O_TRUNC, SEEK_SET } from '../linux.js';
+import { F_GET_SEALS, O_ACCMODE, O_CREAT, O_EXCL, O_NOCTTY, O_PATH, O_RDONLY, O_TMPFILE, O_TRUNC, SEEK_SET } from '../linux.js';
 import { native } from '../native.js';
 import { pathText } from '../proc/path.js';
 import { type DescriptorKind, type OpenDescription, descriptorFields, descriptorText, place, readPlacement } from './descriptor.js';
@@ -15,7 +15,7 @@ const VERSION = 1;
 const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
 /** Flags that act only when a file is opened. */
-const OPENING_FLAGS = O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY;
+const OPENING_FLAGS = O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY | O_TMPFILE;
 
 export const regularFile: DescriptorKind = {
   kind: 'regular-file',

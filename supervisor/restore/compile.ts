@@ -69,6 +69,8 @@ export interface CompileOptions {
   readonly launchFd: number;
   /** Files that travelled, made again and opened by the supervisor: descriptor by file object. */
   readonly carried: ReadonlyMap<number, number>;
+  /** Files that are opened under another path: by file object. */
+  readonly moved: ReadonlyMap<number, string>;
   /** Text for /proc/self/timens_offsets. */
   readonly clockOffsets: string;
   readonly codeSize: number;
@@ -129,6 +131,8 @@ const STUB_ROOM = BigInt(REGION_LIMIT - (8 << 20));
 const SHOWN_ROOM = BigInt(REGION_LIMIT - (1 << 20));
 const MAX_SHOWN = 128 << 10;
 const MINIMUM_TAPE = 128 * 1024;
+const SIG_SETMASK = 2;
+const ALL_SIGNALS = (1n << 64n) - 1n;
 const END_OF_MEMORY = 0x7ffffffff000n; // TASK_SIZE of x86_64 with four-level page tables
 
 export function compileResume(options: CompileOptions): Compiled {
@@ -256,6 +260,8 @@ function playInit(tape: Tape, work: Work, init: Mark, target: number): void {
 
 function playTarget(tape: Tape, options: CompileOptions, parts: Parts, work: Work, base: bigint, kernel: readonly Vma[], target: Mark): void {
   tape.place(target);
+  // Pending signals are queued while there is no place for a handler's frame; rt_sigreturn gives each thread its own mask.
+  tape.call('block all signals', 'rt_sigprocmask', [SIG_SETMASK, tape.words([ALL_SIGNALS]), 0, 8]);
   for (const fd of [work.launch, ...work.gate]) tape.call('close what is the agent\'s', 'close', [fd], { mayFail: true });
   if (options.isolation.pid) {
     // The old /proc speaks of other ids. Where a container forbids a new one, it stays.
@@ -284,7 +290,7 @@ function playTarget(tape: Tape, options: CompileOptions, parts: Parts, work: Wor
       const held = work.carried.get(id);
       const file = parts.files.get(id);
       if (file === undefined) throw new ProcsError('PROCS_ERR_IMAGE_FORMAT', `cannot use the image: it refers to file ${id}, which is not in it`);
-      const path = held === undefined || file.type === 'path' ? tape.text(pathBytes(file.path)) : tape.text(`/proc/self/fd/${held}`);
+      const path = held === undefined || file.type === 'path' ? tape.text(pathBytes(options.moved.get(id) ?? file.path)) : tape.text(`/proc/self/fd/${held}`);
       return tape.call(label, 'openat', [AT_FDCWD, path, flags, 0]);
     },
     later: (emit) => later.push(emit),

@@ -25,6 +25,8 @@ export interface PrepareOptions {
   readonly directory: string;
   readonly files: readonly FileObject[];
   readonly policy: 'rewind' | 'keep' | 'snapshot';
+  /** For a clone: files that the program writes are copied, under names with this in them, and left alone themselves. */
+  readonly cloneName: string | undefined;
   readonly imageFd: number;
   readonly extents: ExtentTable;
   /** Says what was done to the user's files. */
@@ -34,6 +36,8 @@ export interface PrepareOptions {
 /** Descriptors of the files that travelled, by file object. */
 export class PreparedFiles {
   readonly carried = new Map<number, number>();
+  /** Files that a clone has copies of: path by file object. */
+  readonly moved = new Map<number, string>();
 
   [Symbol.dispose](): void {
     for (const fd of this.carried.values()) closeSync(fd);
@@ -58,6 +62,7 @@ export async function prepareFiles(options: PrepareOptions): Promise<PreparedFil
   try {
     for (const file of options.files) {
       if (file.type !== 'path') prepared.carried.set(file.id, remake(file, options));
+      else if (options.cloneName !== undefined) copyForClone(file, options.cloneName, prepared, options);
       else if (options.policy !== 'keep') putBack(file, options);
     }
     return prepared;
@@ -115,6 +120,32 @@ function putBack(file: FileObject, options: PrepareOptions): void {
   }
 }
 
+/** The one who is cloned may be running, and go on writing. */
+function copyForClone(file: FileObject, cloneName: string, prepared: PreparedFiles, options: PrepareOptions): void {
+  if (!file.written && file.patches.length === 0) return;
+  const path = freeName((number) => `${file.path}.${cloneName}${number === 1 ? '' : `-${number}`}`);
+  try {
+    const copy = openSync(pathBytes(path), 'wx+', file.mode & 0o7777);
+    try {
+      if (file.space === undefined || file.patches.length > 0) {
+        const original = openSync(pathBytes(file.path), 'r');
+        try {
+          native.copyRange(original, 0, copy, 0, Number(file.size));
+        } finally {
+          closeSync(original);
+        }
+      }
+      for (const range of file.patches.length > 0 ? file.patches : [{ start: 0n, end: file.size }]) fillFrom(file, copy, options, range);
+    } finally {
+      closeSync(copy);
+    }
+  } catch (error) {
+    throw asFileError(`copy ${pathText(file.path)} for the clone`, error);
+  }
+  prepared.moved.set(file.id, path);
+  options.tell(`this clone writes to ${pathText(path)} instead of ${pathText(file.path)}`);
+}
+
 /** The whole file as it was (`--files=snapshot`); the present one is kept beside. */
 function replaceContents(file: FileObject, options: PrepareOptions): void {
   try {
@@ -136,9 +167,13 @@ function replaceContents(file: FileObject, options: PrepareOptions): void {
 }
 
 function savedName(path: string): string {
+  return freeName((number) => `${path}.procs-saved-${number}`);
+}
+
+/** The first of numbered names that no file has. */
+function freeName(name: (number: number) => string): string {
   for (let number = 1; ; number++) {
-    const name = `${path}.procs-saved-${number}`;
-    if (!existsSync(pathBytes(name))) return name;
+    if (!existsSync(pathBytes(name(number)))) return name(number);
   }
 }
 
