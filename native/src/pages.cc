@@ -62,6 +62,7 @@ enum class Select : uint64_t {
     ALL = 1,     /* every page, whether mapped or not (shared memory; read through the mapping) */
     GUARD = 2,   /* guard markers (MADV_GUARD_INSTALL) */
     MAPPED = 3,  /* what is present or swapped, also pages of the file */
+    CHANGED = 4, /* PRIVATE of a file mapping: a page of zeros is one that was changed */
 };
 
 struct Range {
@@ -75,6 +76,9 @@ void append(std::vector<Range> &ranges, uint64_t start, uint64_t end)
     else
         ranges.push_back({start, end});
 }
+
+/* Whether this kernel has PAGE_IS_GUARD, which came after the markers. */
+std::atomic<bool> tells_guards{true};
 
 /* PAGEMAP_SCAN. Returns 0, or -errno: -ENOTTY on kernels without it, -EINVAL without the category asked for. */
 int scan_by_ioctl(int pagemap, Range range, Select select, std::vector<Range> &found)
@@ -95,16 +99,22 @@ int scan_by_ioctl(int pagemap, Range range, Select select, std::vector<Range> &f
         arg.category_mask = IS_PFNZERO;
         arg.return_mask = IS_PRESENT;
         break;
-    default: /* PRIVATE: not of a file, not the zero page */
+    default: /* PRIVATE: not of a file, not the zero page, not a guard marker (which looks like swap) */
         arg.category_anyof_mask = IS_PRESENT | IS_SWAPPED;
-        arg.category_inverted = IS_FILE | IS_PFNZERO;
-        arg.category_mask = IS_FILE | IS_PFNZERO;
+        arg.category_inverted = IS_FILE | IS_PFNZERO | IS_GUARD;
+        arg.category_mask = IS_FILE | IS_PFNZERO | IS_GUARD;
         arg.return_mask = IS_FILE;
     }
     while (range.start < range.end) {
         arg.start = range.start;
         arg.end = range.end;
         int count = ioctl(pagemap, PAGEMAP_SCAN_REQUEST, &arg);
+        if (count < 0 && errno == EINVAL && (arg.category_inverted & IS_GUARD)) {
+            tells_guards = false;
+            arg.category_inverted &= ~IS_GUARD;
+            arg.category_mask &= ~IS_GUARD;
+            continue;
+        }
         if (count < 0)
             return -errno;
         for (int i = 0; i < count; i++)
@@ -131,7 +141,7 @@ int scan_by_table(int pagemap, Range range, Select select, std::vector<Range> &f
         for (size_t i = 0; i < static_cast<size_t>(got) / 8; i++) {
             uint64_t entry = entries[i];
             bool wanted_page = select == Select::GUARD ? (entry & GUARD) != 0
-                               : !(entry & (PRESENT | SWAPPED))
+                               : !(entry & (PRESENT | SWAPPED)) || (entry & GUARD)
                                    ? false
                                    : select == Select::MAPPED || !(entry & FILE_OR_SHARED);
             if (wanted_page)
@@ -200,7 +210,8 @@ static_assert(sizeof(Source) == 40);
 struct Piece {
     uint64_t start, end, address;
     uint32_t space;
-    bool beyond_end = false; /* pages may be missing */
+    bool keep_zeros = false; /* a page of zeros is stored too */
+    bool may_lack = false;   /* what cannot be read is not there */
 };
 
 struct WriteRequest {
@@ -284,16 +295,20 @@ private:
                 for (uint64_t at = range.start, next; at < range.end; at = next) {
                     uint64_t address = source.address + (at - source.start);
                     next = std::min(at + (PIECE - address % PIECE), range.end);
-                    pieces_.push_back({at, next, address, static_cast<uint32_t>(source.space), source.select == Select::ALL});
+                    pieces_.push_back({at, next, address, static_cast<uint32_t>(source.space), source.select == Select::CHANGED,
+                                       source.select == Select::ALL || !tells_guards});
                 }
         }
     }
 
-    /* A mapping may end behind the end of its file: pages that are not there are zero. */
+    /*
+     * A mapping may end behind the end of its file, and some kernels do not tell guard markers from
+     * pages: what is not there is zero.
+     */
     int fetch_page_by_page(const Piece &piece, uint8_t *buffer, int mem)
     {
         for (uint64_t at = piece.start; at < piece.end; at += PAGE) {
-            Piece page = {at, at + PAGE, 0, 0};
+            Piece page = {.start = at, .end = at + PAGE};
             uint8_t *to = buffer + (at - piece.start);
             int error = fetch(page, to, mem);
             if (error == -EFAULT || error == -EIO)
@@ -347,7 +362,7 @@ private:
                 break;
             const Piece &piece = pieces_[index];
             int error = fetch(piece, buffer.get(), mem.get());
-            if (error < 0 && piece.beyond_end)
+            if (error < 0 && piece.may_lack)
                 error = fetch_page_by_page(piece, buffer.get(), mem.get());
             if (error < 0) {
                 fail(request_.pid == 0 ? "pread" : "process_vm_readv", -error, piece.start);
@@ -373,13 +388,13 @@ private:
 
         pages += count;
         for (uint64_t page = 0; page < count;) {
-            if (is_zero(bytes + page * PAGE)) {
+            if (!piece.keep_zeros && is_zero(bytes + page * PAGE)) {
                 zero_pages++;
                 page++;
                 continue;
             }
             uint64_t first = page;
-            while (page < count && !is_zero(bytes + page * PAGE))
+            while (page < count && (piece.keep_zeros || !is_zero(bytes + page * PAGE)))
                 page++;
             runs[run_count++] = {const_cast<uint8_t *>(bytes) + first * PAGE, (page - first) * PAGE};
             total += (page - first) * PAGE;
