@@ -7,6 +7,11 @@ const { readFileSync } = require('node:fs');
 const { join } = require('node:path');
 const { Script } = require('node:vm');
 
+// bin/procs preloads a library into Node that no other program is to have: native/hold.c.
+const preloads = (process.env.LD_PRELOAD ?? '').split(':').filter((name) => !name.endsWith('/libprocs-hold.so'));
+if (preloads.join('') === '') delete process.env.LD_PRELOAD;
+else process.env.LD_PRELOAD = preloads.join(':');
+
 const filename = join(__dirname, 'supervisor.cjs');
 const source = `(function (exports, require, module, __filename, __dirname) {${readFileSync(filename, 'utf8')}\n})`;
 let cachedData;

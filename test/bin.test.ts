@@ -2,7 +2,7 @@
 import { chmodSync, closeSync, copyFileSync, mkdirSync, openSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { t } from 'tap';
-import { asUsers, currentUser, packageRoot, runBare, runProcs, spawnAs, workdir, killAll, isAlive, treeOf, type User } from './harness.js';
+import { asUsers, currentUser, packageRoot, program, runBare, runProcs, spawnAs, spawnProcs, until, workdir, killAll, isAlive, treeOf, type User } from './harness.js';
 
 const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string };
 
@@ -63,6 +63,9 @@ for (const shell of ['dash', 'bash']) {
     const ignored = (await tell(`trap '' INT PIPE; exec "$1" "$2"`)).told['PROCS_SIGIGN'];
     t.equal(BigInt(`0x${ignored}`) & 0x1006n, 0x1002n, 'sees ignored signals, and not those of the shell');
 
+    const limits = (await tell('ulimit -Sn 256; ulimit -Hn 512; exec "$1" "$2"')).told['PROCS_NOFILE'];
+    t.equal(limits, '256 512', 'sees the limits of open files, which Node raises');
+
     const options = await tell('exec "$1" "$2"', { NODE_OPTIONS: '--bogus', 'BASH_FUNC_f%%': '() { :; }' });
     t.equal(options.options, undefined, 'keeps NODE_OPTIONS from the supervisor');
     t.ok(options.environ.some((line) => line.startsWith('BASH_FUNC_f%%=')), 'hands over names that are not identifiers');
@@ -75,6 +78,34 @@ for (const shell of ['dash', 'bash']) {
     t.match(noNode, { code: 125, stderr: /^procs: cannot find node in PATH: .*\n$/ }, 'says that node is missing');
   });
 }
+
+t.test('a checkpoint signal that comes while Node starts waits until it is understood', (t) =>
+  asUsers(t, async (t, user) => {
+    const cwd = workdir(t, user);
+    const run = (...args: string[]) => spawnProcs(t, user, ['start', ...args, '--', program('counter', user), join(cwd, 'go'), '1000', '10'], { cwd });
+    for (const [signal, name] of [['SIGUSR1', 'runs-on'], ['SIGUSR2', 'ends']] as const) {
+      const job = run('--name', name);
+      await until('both are held back', () => /^SigBlk:.*a00$/m.test(readFileSync(`/proc/${job.pid}/status`, 'latin1')));
+      job.kill(signal);
+      await job.waitStderr(new RegExp(`^procs: checkpoint 1 of ${name}:`, 'm'));
+      t.notMatch(job.stderr(), /Debugger/, 'Node did not take it for its own');
+      if (signal === 'SIGUSR2') t.same(await job.exit, { code: 85, signal: null }, 'the program was ended');
+      else await killAll(job);
+    }
+  }),
+);
+
+t.test('the library that holds signals back is for Node alone', async (t) => {
+  const cwd = workdir(t);
+  const run = async (env: Record<string, string | undefined>) =>
+    (await runProcs(t, currentUser(), ['start', '--', 'sh', '-c', 'echo "$LD_PRELOAD"; grep -c hold /proc/self/maps; grep Sig /proc/self/status'], { cwd, env })).stdout;
+  const plain = await run({ LD_PRELOAD: undefined });
+  t.match(plain, /^\/.*\/libprocs\.so\n0\n/, 'the program has the shim and nothing else');
+  const masks = [...plain.matchAll(/^Sig(?:Blk|Ign):\s([0-9a-f]+)$/gm)].map(([, mask]) => BigInt(`0x${mask}`) & 0xa00n);
+  t.same(masks, [0n, 0n], 'neither of the two signals blocked or ignored');
+  t.match(await run({ LD_PRELOAD: 'libm.so.6' }), /libprocs\.so:libm\.so\.6\n0\n/, 'and what the user preloads');
+  t.match(await run({ LD_PRELOAD: 'libm.so.6', LONG: 'x'.repeat(120_000) }), /libprocs\.so:libm\.so\.6\n0\n/, 'also where the environment is too long to be handed over whole');
+});
 
 t.test('killAll() ends a whole tree', async (t) => {
   const job = spawnAs(t, currentUser(), ['sh', '-c', 'setsid sleep 1000 & sleep 1000 & echo ready; wait']);
