@@ -47,8 +47,6 @@ export const O_LARGEFILE = 0o100000;
 export const O_DIRECTORY = 0o200000;
 /** With O_DIRECTORY, which it includes. */
 export const O_TMPFILE = 0o20200000;
-/** With O_DIRECTORY, which it includes. */
-export const O_TMPFILE = 0o20200000;
 export const O_CLOEXEC = 0o2000000;
 export const O_PATH = 0o10000000;
 export const F_GETFL = 3;

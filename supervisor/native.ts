@@ -50,8 +50,6 @@ export const SELECT = {
   MAPPED: 3n,
   /** PRIVATE of a file mapping: a page of zeros is one that was changed. */
   CHANGED: 4n,
-  /** PRIVATE of a file mapping: a page of zeros is one that was changed. */
-  CHANGED: 4n,
 } as const;
 
 export interface PageWriteRequest {

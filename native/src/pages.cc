@@ -308,7 +308,7 @@ private:
     int fetch_page_by_page(const Piece &piece, uint8_t *buffer, int mem)
     {
         for (uint64_t at = piece.start; at < piece.end; at += PAGE) {
-            Piece page = {.start = at, .end = at + PAGE};
+            Piece page = {at, at + PAGE, 0, 0};
             uint8_t *to = buffer + (at - piece.start);
             int error = fetch(page, to, mem);
             if (error == -EFAULT || error == -EIO)

@@ -113,7 +113,11 @@ function createTimer(tape: Tape, timer: Timer): void {
 /** Arms everything: the last thing before the program goes on. */
 export function armTimers(tape: Tape, record: Record_): void {
   const { intervals, posix } = readTimers(record);
-  intervals.forEach((setting, which) => {
+  intervals.forEach((saved, which) => {
+    const setting = Buffer.from(saved);
+    // Expired, with its signal still waiting, and to begin anew when that is taken (dequeue_signal, kernel/signal.c):
+    // so it expires once more, which adds nothing to a signal that waits already.
+    if (!isZero(setting) && isZero(setting.subarray(16))) setting.writeBigInt64LE(1n, 24);
     if (!isZero(setting)) tape.call(`set ${INTERVAL_TIMERS[which]}`, 'setitimer', [which, tape.data(setting), 0]);
   });
   for (const timer of posix) {

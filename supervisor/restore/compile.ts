@@ -133,8 +133,6 @@ const MAX_SHOWN = 128 << 10;
 const MINIMUM_TAPE = 128 * 1024;
 const SIG_SETMASK = 2;
 const ALL_SIGNALS = (1n << 64n) - 1n;
-const SIG_SETMASK = 2;
-const ALL_SIGNALS = (1n << 64n) - 1n;
 const END_OF_MEMORY = 0x7ffffffff000n; // TASK_SIZE of x86_64 with four-level page tables
 
 export function compileResume(options: CompileOptions): Compiled {
