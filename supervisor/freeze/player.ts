@@ -27,6 +27,16 @@ export interface PlayerRegion {
   readonly size: number;
 }
 
+/** A step of a tape that failed in a stopped process. */
+export class TapeStepError extends ProcsError {
+  constructor(
+    what: string,
+    readonly errno: number,
+  ) {
+    super('PROCS_ERR_TAPE', `${what}: ${errnoText(errno)}`);
+  }
+}
+
 let code: Buffer | undefined;
 
 /** The player's code, padded to whole pages. */
@@ -119,7 +129,7 @@ export class Player {
     if (after.readUInt32LE(TAPE_HEADER.failed) !== 0) {
       const label = tape.labelText(after.readUInt32LE(TAPE_HEADER.failed_label));
       const errno = after.readInt32LE(TAPE_HEADER.failed_errno);
-      throw new ProcsError('PROCS_ERR_TAPE', `cannot ${label} in process ${this.process.pid}: ${errnoText(errno)}`);
+      throw new TapeStepError(`cannot ${label} in process ${this.process.pid}`, errno);
     }
     return {
       result: (slot) => after.readBigInt64LE(tape.slotOffset(slot)),

@@ -22,7 +22,7 @@ import { pathBytes } from '../proc/path.js';
 import { ask, readText } from './ask.js';
 import { Player, type PlayerRegion } from './player.js';
 import { StoppedProcess } from './stopped.js';
-import { Twin } from './twin.js';
+import { ForkRefused, type PageOwner, Twin } from './twin.js';
 import type { WaitTimes } from './waiting.js';
 
 const PAGE = 4096;
@@ -50,12 +50,15 @@ export interface SnapshotOptions {
 
 export interface Snapshot {
   readonly raw: RawProcess;
-  readonly twin: Twin;
+  /** The twin; or the process itself, standing still, where a twin was refused. */
+  readonly pages: PageOwner;
+  /** Why there is no twin. */
+  readonly refusedTwin: string | undefined;
   readonly files: FileTable;
   readonly descriptors: readonly Record_[];
   readonly region: PlayerRegion;
-  /** How long the process stood still. */
-  readonly pauseMs: number;
+  /** How long the process stood still; until now, where it still does. */
+  pauseMs(): number;
   /** Thaws a process that was held. */
   release(): void;
 }
@@ -77,7 +80,7 @@ export class RefusedError extends ProcsError {
 export function takeSnapshot(options: SnapshotOptions): Snapshot {
   const begun = performance.now();
   const held: number[] = [];
-  let twin: Twin | undefined;
+  let twin: PageOwner | undefined;
   let stopped: StoppedProcess | undefined;
   try {
     stopped = StoppedProcess.stop(options.pid);
@@ -92,9 +95,21 @@ export function takeSnapshot(options: SnapshotOptions): Snapshot {
     captureSharedMemory(frozen, files);
     if (reasons.length > 0) throw new RefusedError(options.pid, reasons);
     frozen.storeMemory(sourcesNotForked(raw, options.flags));
-    twin = Twin.make(stopped, player);
-    if (!options.hold) process.thaw();
-    return { raw, twin, files, descriptors, region: player.region, pauseMs: performance.now() - begun, release: () => process.thaw() };
+    let refusedTwin: string | undefined;
+    let thawed: number | undefined;
+    const release = (): void => {
+      process.thaw();
+      thawed ??= performance.now();
+    };
+    try {
+      twin = Twin.make(stopped, player);
+    } catch (error) {
+      if (!(error instanceof ForkRefused)) throw error;
+      refusedTwin = error.message;
+      twin = { pid: options.pid, end: options.hold ? () => undefined : release };
+    }
+    if (!options.hold && refusedTwin === undefined) release();
+    return { raw, pages: twin, refusedTwin, files, descriptors, region: player.region, pauseMs: () => (thawed ?? performance.now()) - begun, release };
   } catch (error) {
     stopped?.thaw();
     twin?.end();

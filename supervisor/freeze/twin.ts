@@ -22,15 +22,27 @@ import {
 } from '../linux.js';
 import { native } from '../native.js';
 import { Mark, Tape } from '../tape/tape.js';
-import type { Player } from './player.js';
+import { type Player, TapeStepError } from './player.js';
 import { type StoppedProcess, isStopped, statusText, stopEvent, stopSignal } from './stopped.js';
 
 const STEP_TIMEOUT_MS = 30_000; // a fork copies page tables: 10 to 16 ms per GiB
 const FOLLOW = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK;
 const STACK_SIZE = 2048;
+const EAGAIN = 11;
+const ENOMEM = 12;
+
+/** Where pages are taken from after the snapshot: a process that stands still. */
+export interface PageOwner {
+  readonly pid: number;
+  /** The pages are written. */
+  end(): void;
+}
+
+/** Made by a kernel that refuses the fork: too little memory, or too many processes. */
+export class ForkRefused extends Error {}
 
 /** A process that stands still for good, until it is disposed of. */
-export class Twin {
+export class Twin implements PageOwner {
   #gone = false;
 
   private constructor(readonly pid: number) {}
@@ -38,7 +50,7 @@ export class Twin {
   /**
    * Makes the twin of a stopped process.
    *
-   * @throws {ProcsError} `PROCS_ERR_TAPE` where the fork is refused (memory or process limit).
+   * @throws {ForkRefused} where memory or the number of processes is limited.
    */
   static make(stopped: StoppedProcess, player: Player): Twin {
     const thread = stopped.leader;
@@ -51,6 +63,7 @@ export class Twin {
       });
     } catch (error) {
       if (twin > 0) new Twin(twin).end();
+      if (error instanceof TapeStepError && (error.errno === ENOMEM || error.errno === EAGAIN)) throw new ForkRefused(error.message, { cause: error });
       throw error;
     } finally {
       native.ptraceSetOptions(thread.tid, PTRACE_O_TRACESYSGOOD);

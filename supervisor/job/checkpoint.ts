@@ -53,6 +53,8 @@ export interface CheckpointResult {
   readonly summary: CheckpointSummary;
   readonly pauseMs: number;
   readonly threads: number;
+  /** Why the pages were written while the program stood still. */
+  readonly refusedTwin: string | undefined;
 }
 
 /** How often a freeze is repeated when the memory map changed its advice under our eyes. */
@@ -70,7 +72,7 @@ export async function writeCheckpoint(options: CheckpointOptions): Promise<Check
       snapshot = log.step('freeze', () => takeSnapshot({ pid: target.pid, region: target.region, waits, flags, sink, files: options.files, hold: options.stop }));
       target.region = snapshot.region;
       target.waits = waits;
-      log.note(`paused for ${snapshot.pauseMs.toFixed(2)} ms`);
+      if (snapshot.refusedTwin === undefined) log.note(`paused for ${snapshot.pauseMs().toFixed(2)} ms`);
 
       const seen = log.step('look at the twin', () => lookAtTwin(snapshot as Snapshot, flags));
       if (seen === undefined && attempt < MAX_TRIES) {
@@ -79,11 +81,12 @@ export async function writeCheckpoint(options: CheckpointOptions): Promise<Check
       }
       const records = log.step('build records', () => buildRecords(snapshot as Snapshot, seen ?? flags, target.args));
       await log.stepAsync('write pages', () => writePages(snapshot as Snapshot, seen ?? flags, sink, options.onProgress));
+      snapshot.pages.end();
       records.push(...(await log.stepAsync('sync files', () => settleFiles(snapshot as Snapshot))));
       options.onProgress({ phase: 'commit', bytes: sink.offset - draft.dataOffset, totalBytes: sink.offset - draft.dataOffset });
       const summary = await log.stepAsync('commit', () =>
         draft.commit({
-          header: { ...options.header, host: hostname(), kernel: release(), pauseUs: Math.round((snapshot as Snapshot).pauseMs * 1000) },
+          header: { ...options.header, host: hostname(), kernel: release(), pauseUs: Math.round((snapshot as Snapshot).pauseMs() * 1000) },
           records,
           extents: joinExtents(...sink.extents),
           dataEnd: sink.offset,
@@ -91,12 +94,12 @@ export async function writeCheckpoint(options: CheckpointOptions): Promise<Check
         }),
       );
       if (options.stop) native.sendSignal(target.pid, 0, SIGNAL.SIGKILL);
-      return { summary, pauseMs: snapshot.pauseMs, threads: snapshot.raw.threads.length };
+      return { summary, pauseMs: snapshot.pauseMs(), threads: snapshot.raw.threads.length, refusedTwin: snapshot.refusedTwin };
     } catch (error) {
       draft.abort();
       throw asWriteError(error, image.path);
     } finally {
-      snapshot?.twin.end();
+      snapshot?.pages.end();
       snapshot?.release();
     }
   }
@@ -120,7 +123,7 @@ function asWriteError(error: unknown, path: string): unknown {
  * memory that fork does not copy has appeared since it was looked at.
  */
 function lookAtTwin(snapshot: Snapshot, before: AreaFlags): AreaFlags | undefined {
-  const ofTwin = parseVmFlags(readText(`/proc/${snapshot.twin.pid}/smaps`));
+  const ofTwin = parseVmFlags(readText(`/proc/${snapshot.pages.pid}/smaps`));
   const flags = new AreaFlags();
   for (const vma of snapshot.raw.vmas) {
     if (!isProgramMemory(vma)) continue;
@@ -141,17 +144,17 @@ function lookAtTwin(snapshot: Snapshot, before: AreaFlags): AreaFlags | undefine
 }
 
 function buildRecords(snapshot: Snapshot, flags: AreaFlags, args: Tracked['args']): Record_[] {
-  const { twin } = snapshot;
+  const { pages } = snapshot;
   const raw = args === undefined ? snapshot.raw : { ...snapshot.raw, stat: { ...snapshot.raw.stat, argStart: args[0], argEnd: args[1] } };
   const guardsOf = (vma: Vma): bigint[] => {
     // Only private memory can have them, and a kernel that shows the flag tells where not to look.
     if (vma.shared || vma.inode !== 0n) return [];
     if (flags.of(vma)?.has('dc') === true) return [];
-    return [...native.scanPages(twin.pid, vma.start, vma.end, SELECT.GUARD, true)];
+    return [...native.scanPages(pages.pid, vma.start, vma.end, SELECT.GUARD, true)];
   };
   return [
     captureProcess(raw),
-    ...captureThreads(raw, (address, length) => native.readMemory(twin.pid, address, length)),
+    ...captureThreads(raw, (address, length) => native.readMemory(pages.pid, address, length)),
     memoryRecord(raw, snapshot.files, (vma) => [...(flags.of(vma) ?? [])].join(' '), guardsOf),
     captureSignals(raw),
     captureTimers(raw),
@@ -166,7 +169,7 @@ async function writePages(snapshot: Snapshot, flags: AreaFlags, sink: PageSink, 
   onProgress({ phase: 'write', bytes: 0, totalBytes: total });
   const write = async (sources: readonly PageSource[], forceMem: boolean): Promise<void> => {
     if (sources.length === 0) return;
-    const written = await native.writePages({ ...writeDefaults(sink), pid: snapshot.twin.pid, forceMem, sources: encodeSources(sources) });
+    const written = await native.writePages({ ...writeDefaults(sink), pid: snapshot.pages.pid, forceMem, sources: encodeSources(sources) });
     sink.extents.push(written.extents);
     sink.offset = written.end;
   };
@@ -188,7 +191,7 @@ async function settleFiles(snapshot: Snapshot): Promise<Record_[]> {
   const records = snapshot.files.records();
   for (const record of records) {
     const file = record as unknown as Omit<FileObject, 'space'> & { space: number | null };
-    if (!file.written || file.type !== 'path') continue;
+    if ((!file.written && file.patches.length === 0) || file.type !== 'path') continue;
     try {
       const handle = await open(pathBytes(file.path), 'r');
       try {

@@ -256,6 +256,9 @@ export class Supervisor implements JobControl {
     });
     const { summary } = result;
     this.#parent = summary.number;
+    if (result.refusedTwin !== undefined && !this.options.quiet) {
+      process.stderr.write(`procs: the program stood still while it was written: ${result.refusedTwin}\n`);
+    }
     rememberImage({ name: this.options.name, imagePath: this.options.imagePath, newestMs: summary.timeMs, checkpoint: summary.number, command: this.command.join(' ') });
     return {
       number: summary.number,
