@@ -34,7 +34,7 @@ const make = spawnSync(
 );
 if (make.status !== 0) process.exit(make.status ?? 1);
 
-writeCodeCache(root);
+await writeCodeCache(root);
 
 function checkNode() {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);

@@ -52,4 +52,4 @@ for (const { path, contents } of outputFiles) {
   writeFileSync(`${path}.tmp`, contents);
   renameSync(`${path}.tmp`, path);
 }
-writeCodeCache(root);
+await writeCodeCache(root);
