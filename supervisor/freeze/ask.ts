@@ -11,7 +11,12 @@ import {
   ARCH_GET_XCOMP_PERM,
   CLOCK_BOOTTIME,
   CLOCK_MONOTONIC,
+  MADV_DONTNEED,
+  MAP_ANONYMOUS,
+  MAP_PRIVATE,
   NT_X86_XSTATE,
+  PROT_READ,
+  PROT_WRITE,
   PR_GET_CHILD_SUBREAPER,
   PR_GET_DUMPABLE,
   PR_GET_KEEPCAPS,
@@ -26,8 +31,9 @@ import { native } from '../native.js';
 import { type Vma, withoutRange } from '../proc/maps.js';
 import { parseFields, parseStat, parseTimers } from '../proc/status.js';
 import type { RawDescriptor, RawProcess, RawStat, RawThread } from '../resources/raw.js';
+import { SETTINGS } from '../resources/setting.js';
 import { SYSCALL } from '../tape/syscalls.js';
-import { type DataRef, type Slot, Tape } from '../tape/tape.js';
+import { type DataRef, PAGE_SIZE, type Slot, Tape } from '../tape/tape.js';
 import { leaveCriticalSection } from './critical.js';
 import { type Played, type Player, findSyscallInstruction } from './player.js';
 import { type StoppedProcess, type StoppedThread, remoteCall } from './stopped.js';
@@ -36,6 +42,7 @@ import type { WaitTimes } from './waiting.js';
 const SIGACTION_SIZE = 32;
 const ITIMERVAL_SIZE = 32;
 const SIG_IGN = 1n;
+const EAGAIN = 11n;
 
 /** Everything about the process and its threads. */
 export function ask(stopped: StoppedProcess, player: Player, vmas: readonly Vma[], waits: WaitTimes): RawProcess {
@@ -82,6 +89,8 @@ export function ask(stopped: StoppedProcess, player: Player, vmas: readonly Vma[
     brk: played.result(questions.brk),
     monotonicNs: timespec(played.bytes(questions.monotonic, 16)),
     boottimeNs: timespec(played.bytes(questions.boottime, 16)),
+    settings: questions.settings.map((answer) => (answer.value === undefined || played.result(answer.slot) < 0n ? Number(played.result(answer.slot)) : word(answer.value))),
+    lockFuture: lockFuture(played, questions.probe),
     thpDisabled: Number(played.result(questions.thpDisabled)),
     childSubreaper: word(questions.childSubreaper),
     dumpable: Number(played.result(questions.dumpable)),
@@ -99,6 +108,9 @@ interface ProcessQuestions {
   readonly brk: Slot;
   readonly monotonic: DataRef;
   readonly boottime: DataRef;
+  /** The result, or where it was written. */
+  readonly settings: readonly { readonly slot: Slot; readonly value: DataRef | undefined }[];
+  readonly probe: Probe;
   readonly thpDisabled: Slot;
   readonly childSubreaper: DataRef;
   readonly dumpable: Slot;
@@ -136,6 +148,11 @@ function processQuestions(timerIds: readonly number[]): ProcessQuestions {
   tape.call('ask for CLOCK_MONOTONIC', 'clock_gettime', [CLOCK_MONOTONIC, monotonic]);
   const boottime = tape.reserve(16);
   tape.call('ask for CLOCK_BOOTTIME', 'clock_gettime', [CLOCK_BOOTTIME, boottime]);
+  const settings = SETTINGS.map(({ name, get, byPointer }) => {
+    const value = byPointer ? tape.reserve(8) : undefined;
+    return { slot: tape.call(`ask for the ${name}`, 'prctl', [get, value ?? 0, 0, 0, 0], { mayFail: true }), value };
+  });
+  const probe = probeNewMapping(tape);
   const thpDisabled = tape.call('ask whether huge pages are disabled', 'prctl', [PR_GET_THP_DISABLE, 0, 0, 0, 0], { mayFail: true });
   const childSubreaper = tape.reserve(8);
   tape.call('ask for the child subreaper flag', 'prctl', [PR_GET_CHILD_SUBREAPER, childSubreaper, 0, 0, 0]);
@@ -144,8 +161,32 @@ function processQuestions(timerIds: readonly number[]): ProcessQuestions {
   const xstatePermissions = tape.reserve(8);
   const xstate = tape.call('ask for processor feature permissions', 'arch_prctl', [ARCH_GET_XCOMP_PERM, xstatePermissions], { mayFail: true });
   return {
-    tape, signalActions, intervalTimers, timers, brk, monotonic, boottime, thpDisabled, childSubreaper, dumpable, keepCapabilities, xstate, xstatePermissions,
+    tape, signalActions, intervalTimers, timers, brk, monotonic, boottime, settings, probe, thpDisabled, childSubreaper, dumpable, keepCapabilities, xstate, xstatePermissions,
   };
+}
+
+interface Probe {
+  readonly mapped: Slot;
+  readonly given: Slot;
+  readonly resident: DataRef;
+}
+
+/** Nothing tells whether mlockall(MCL_FUTURE) is in force but a new mapping: one that is locked refuses MADV_DONTNEED. */
+function probeNewMapping(tape: Tape): Probe {
+  const resident = tape.reserve(8);
+  const mapped = tape.call('map a page', 'mmap', [0, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0], { mayFail: true });
+  tape.call('ask whether a new page is resident', 'mincore', [mapped, PAGE_SIZE, resident], { mayFail: true });
+  const given = tape.call('ask whether a new page is locked', 'madvise', [mapped, PAGE_SIZE, MADV_DONTNEED], { mayFail: true });
+  tape.call('unmap a page', 'munmap', [mapped, PAGE_SIZE], { mayFail: true });
+  return { mapped, given, resident };
+}
+
+function lockFuture(played: Played, probe: Probe): RawProcess['lockFuture'] {
+  const mapped = played.result(probe.mapped);
+  // Out of memory that may be locked.
+  if (mapped === -EAGAIN) return 'yes';
+  if (mapped < 0n || played.result(probe.given) === 0n) return 'no';
+  return played.bytes(probe.resident, 1).readUInt8(0) & 1 ? 'yes' : 'on fault';
 }
 
 interface ThreadQuestions {

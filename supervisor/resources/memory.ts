@@ -23,6 +23,8 @@ import {
   MAP_NORESERVE,
   MAP_PRIVATE,
   MAP_SHARED,
+  MCL_FUTURE,
+  MCL_ONFAULT,
   MLOCK_ONFAULT,
   O_RDONLY,
   O_RDWR,
@@ -33,6 +35,7 @@ import {
 import { type Address, SELECT } from '../native.js';
 import type { AreaFlags, Vma } from '../proc/maps.js';
 import { pathText } from '../proc/path.js';
+import type { Tape } from '../tape/tape.js';
 import type { RawProcess } from './raw.js';
 import { type FileObject, type FileTable, nameOfFile } from './file.js';
 import { type Record_, readRecord } from './record.js';
@@ -194,6 +197,7 @@ export function memoryRecord(
       stat.startCode, stat.endCode, stat.startData, stat.endData, stat.startBrk, raw.brk, stat.startStack,
       stat.argStart, stat.argEnd, stat.envStart, stat.envEnd,
     ],
+    lockFuture: raw.lockFuture,
     auxv: raw.auxv,
     exe: raw.exeLink,
     commandLine: raw.commandLine,
@@ -206,6 +210,8 @@ export interface MemoryRecord {
   readonly kernelAreas: readonly { readonly name: string; readonly start: Address; readonly end: Address }[];
   /** start_code, end_code, start_data, end_data, start_brk, brk, start_stack, arg_start, arg_end, env_start, env_end. */
   readonly layout: readonly Address[];
+  /** Whether new mappings are locked: mlockall(2) with MCL_FUTURE, and with MCL_ONFAULT. */
+  readonly lockFuture: 'no' | 'yes' | 'on fault';
   readonly auxv: Buffer;
   readonly exe: string;
   readonly commandLine: Buffer;
@@ -239,10 +245,22 @@ export function readMemoryRecord(record: Record_): MemoryRecord {
     areas,
     kernelAreas: reader.list('kernelAreas').map((area) => ({ name: area.text('name'), start: area.bigint('start'), end: area.bigint('end') })),
     layout,
+    lockFuture: readLockFuture(reader.text('lockFuture')),
     auxv: reader.bytes('auxv'),
     exe: reader.text('exe'),
     commandLine: reader.bytes('commandLine'),
   };
+}
+
+function readLockFuture(text: string): MemoryRecord['lockFuture'] {
+  if (text === 'no' || text === 'yes' || text === 'on fault') return text;
+  throw new ProcsError('PROCS_ERR_IMAGE_FORMAT', `cannot use the memory map of the image: whether new mappings are locked is ${JSON.stringify(text)}`);
+}
+
+/** Once everything is mapped that is not to be locked. */
+export function restoreLockFuture(tape: Tape, memory: MemoryRecord): void {
+  if (memory.lockFuture === 'no') return;
+  tape.call('lock new mappings', 'mlockall', [MCL_FUTURE | (memory.lockFuture === 'yes' ? 0 : MCL_ONFAULT)]);
 }
 
 export function describeMemory(record: Record_): string[] {

@@ -17,6 +17,7 @@ import type { Tape } from '../tape/tape.js';
 import type { RawProcess } from './raw.js';
 import { type Record_, readRecord } from './record.js';
 import type { Frozen } from './resource.js';
+import { captureSettings, readSettings, restoreSettings } from './setting.js';
 
 const VERSION = 1;
 const RLIMIT_COUNT = 16;
@@ -43,7 +44,8 @@ export function captureProcess(raw: RawProcess): Record_ {
     childSubreaper: raw.childSubreaper !== 0,
     dumpable: raw.dumpable,
     keepCapabilities: raw.keepCapabilities !== 0,
-    thpDisabled: raw.thpDisabled > 0,
+    settings: captureSettings(raw.settings),
+    thpDisabled: Math.max(raw.thpDisabled, 0),
     monotonicNs: raw.monotonicNs,
     boottimeNs: raw.boottimeNs,
   };
@@ -84,7 +86,9 @@ export interface ProcessRecord {
   readonly childSubreaper: boolean;
   readonly dumpable: number;
   readonly keepCapabilities: boolean;
-  readonly thpDisabled: boolean;
+  readonly settings: readonly { readonly name: string; readonly value: number }[];
+  /** 0; 1; or, from 6.18 on, 3: except where huge pages are advised. */
+  readonly thpDisabled: number;
   readonly monotonicNs: bigint;
   readonly boottimeNs: bigint;
 }
@@ -106,7 +110,8 @@ export function readProcessRecord(record: Record_): ProcessRecord {
     childSubreaper: reader.flag('childSubreaper'),
     dumpable: reader.number('dumpable'),
     keepCapabilities: reader.flag('keepCapabilities'),
-    thpDisabled: reader.flag('thpDisabled'),
+    settings: readSettings(reader),
+    thpDisabled: reader.number('thpDisabled'),
     monotonicNs: reader.bigint('monotonicNs'),
     boottimeNs: reader.bigint('boottimeNs'),
   };
@@ -126,7 +131,8 @@ export function restoreProcess(tape: Tape, process: ProcessRecord): void {
   tape.call(`change to the directory ${pathText(process.directory)}`, 'chdir', [tape.text(pathBytes(process.directory))]);
   tape.call('set the umask', 'umask', [process.umask]);
   if (process.childSubreaper) tape.call('set the child subreaper flag', 'prctl', [PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0]);
-  if (process.thpDisabled) tape.call('disable huge pages', 'prctl', [PR_SET_THP_DISABLE, 1, 0, 0, 0]);
+  if (process.thpDisabled !== 0) tape.call('disable huge pages', 'prctl', [PR_SET_THP_DISABLE, 1, process.thpDisabled & ~1, 0, 0]);
+  restoreSettings(tape, process.settings);
   if (process.keepCapabilities) tape.call('set keepcaps', 'prctl', [PR_SET_KEEPCAPS, 1, 0, 0, 0]);
   if (process.noNewPrivileges) tape.call('set no_new_privs', 'prctl', [PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0]);
   // Lowering it below what the resumer has needs CAP_SYS_RESOURCE: it then stays as it is.

@@ -82,6 +82,10 @@ export interface RawProcess {
   readonly brk: bigint;
   readonly monotonicNs: bigint;
   readonly boottimeNs: bigint;
+  /** In the order of SETTINGS (setting.ts). */
+  readonly settings: readonly number[];
+  /** What mlockall(2) has said about new mappings. */
+  readonly lockFuture: 'no' | 'yes' | 'on fault';
   readonly thpDisabled: number;
   readonly childSubreaper: number;
   readonly dumpable: number;

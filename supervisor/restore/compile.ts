@@ -38,7 +38,7 @@ import { pathBytes, pathText } from '../proc/path.js';
 import { type DescriptorKind, readPlacement } from '../resources/descriptor.js';
 import { type FileObject, readFileRecord } from '../resources/file.js';
 import { DESCRIPTOR_KINDS } from '../resources/index.js';
-import { type MemoryRecord, readMemoryRecord, restoreMemory } from '../resources/memory.js';
+import { type MemoryRecord, readMemoryRecord, restoreLockFuture, restoreMemory } from '../resources/memory.js';
 import { type ProcessRecord, readProcessRecord, restoreLimits, restoreProcess } from '../resources/process.js';
 import { FieldReader, type Record_ } from '../resources/record.js';
 import type { Restore } from '../resources/resource.js';
@@ -401,6 +401,7 @@ function finish(tape: Tape, options: CompileOptions, parts: Parts, work: Work, b
   const stubs = new StubArea(base + STUB_ROOM);
   const registers = threads.map((thread) => resumeRegisters(thread, (code) => stubs.add(code)));
   stubs.emit(tape, process.pid);
+  restoreLockFuture(tape, parts.memory);
   const built = tape.reserve(4);
   const done = tape.reserve(4);
 
