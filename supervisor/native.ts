@@ -126,12 +126,15 @@ export interface Native {
   pipePair(): [read: number, write: number];
   /** What poll(2) reports at once. */
   pollEvents(fd: number): number;
-  reflink(from: number, to: number): void;
+  /** The whole of a file shares its blocks with another at an offset; false where the file system cannot. */
+  reflinkInto(from: number, to: number, offset: number): boolean;
 
   /** start, end pairs. */
   scanPages(pid: number, start: Address, end: Address, select: bigint, useIoctl: boolean): BigUint64Array;
   writePages(request: PageWriteRequest): Promise<PageWriteResult>;
   writePagesSync(request: PageWriteRequest): PageWriteResult;
+  /** An extent table over bytes that are in the image already; length in whole pages. */
+  describeRange(fd: number, offset: number, length: number, space: number): Promise<Buffer>;
   checksumRange(fd: number, offset: number, length: number): Promise<number>;
   /** Copies between files. @returns the CRC-32C of the bytes. */
   copyRange(from: number, fromOffset: number, to: number, toOffset: number, length: number): number;

@@ -525,6 +525,64 @@ Napi::Value write_pages(const Napi::CallbackInfo &info)
     return worker->promise();
 }
 
+/* Extents over bytes that are in the image already (a reflinked file): 256 KiB each. */
+class DescribeWorker : public Napi::AsyncWorker {
+public:
+    DescribeWorker(Napi::Env env, int fd, uint64_t offset, uint64_t length, uint32_t space)
+        : Napi::AsyncWorker(env), deferred_(Napi::Promise::Deferred::New(env)), fd_(fd), offset_(offset),
+          length_(length), space_(space)
+    {
+    }
+    Napi::Promise promise() const { return deferred_.Promise(); }
+    void Execute() override
+    {
+        std::vector<uint8_t> buffer(PIECE);
+        for (uint64_t at = 0; at < length_; at += PIECE) {
+            uint64_t size = std::min(PIECE, length_ - at);
+            for (uint64_t done = 0; done < size;) {
+                ssize_t got = pread(fd_, buffer.data() + done, size - done, offset_ + at + done);
+                if (got <= 0) {
+                    error_ = got < 0 ? errno : ENODATA;
+                    return;
+                }
+                done += got;
+            }
+            ExtentEntry entry = {};
+            entry.space = space_;
+            entry.page_count = static_cast<uint32_t>(size / PAGE);
+            entry.address = at;
+            entry.file_offset = offset_ + at;
+            entry.stored_length = static_cast<uint32_t>(size);
+            entry.crc = crc32c(0, buffer.data(), size);
+            extents_.push_back(entry);
+        }
+    }
+    void OnOK() override
+    {
+        if (error_ != 0)
+            deferred_.Reject(system_error(Env(), "pread", error_).Value());
+        else
+            deferred_.Resolve(Napi::Buffer<uint8_t>::Copy(Env(), reinterpret_cast<const uint8_t *>(extents_.data()),
+                                                          extents_.size() * sizeof(ExtentEntry)));
+    }
+
+private:
+    Napi::Promise::Deferred deferred_;
+    int fd_, error_ = 0;
+    uint64_t offset_, length_;
+    uint32_t space_;
+    std::vector<ExtentEntry> extents_;
+};
+
+/* describeRange(fd, offset, length, space): Promise<extent table>; length in whole pages. */
+Napi::Value describe_range(const Napi::CallbackInfo &info)
+{
+    auto worker = new DescribeWorker(info.Env(), to_int(info[0]), to_u64(info[1]), to_u64(info[2]),
+                                     static_cast<uint32_t>(to_u64(info[3])));
+    worker->Queue();
+    return worker->promise();
+}
+
 class ChecksumWorker : public Napi::AsyncWorker {
 public:
     ChecksumWorker(Napi::Env env, int fd, uint64_t offset, uint64_t length)
@@ -610,6 +668,7 @@ void export_pages(Napi::Env env, Napi::Object exports)
     exports.Set("scanPages", Napi::Function::New(env, scan_pages));
     exports.Set("writePages", Napi::Function::New(env, write_pages));
     exports.Set("writePagesSync", Napi::Function::New(env, write_pages_sync));
+    exports.Set("describeRange", Napi::Function::New(env, describe_range));
     exports.Set("checksumRange", Napi::Function::New(env, checksum_range));
     exports.Set("copyRange", Napi::Function::New(env, copy_range));
     exports.Set("checksum", Napi::Function::New(env, checksum));

@@ -4,7 +4,7 @@
  * One synchronous function. What it returns is enough to write the checkpoint while
  * the program runs on.
  */
-import { closeSync, openSync, readlinkSync, statSync, fstatSync } from 'node:fs';
+import { closeSync, openSync, readlinkSync, statSync, fstatSync, ftruncateSync } from 'node:fs';
 import { ProcsError } from '../errors.js';
 import { type PageWriteResult, native } from '../native.js';
 import { deviceText } from '../resources/device.js';
@@ -33,6 +33,8 @@ export interface PageSink {
   /** Where the next page goes; moves on. */
   offset: number;
   readonly extents: Uint8Array[];
+  /** Files whose blocks the image shares; their extents are made after the thaw. */
+  readonly shared: { readonly offset: number; readonly length: number; readonly space: number }[];
 }
 
 export interface SnapshotOptions {
@@ -205,6 +207,13 @@ function frozenView(raw: RawProcess, options: Omit<SnapshotOptions, 'hold'>, hel
       held.push(readable);
       const end = Math.ceil(length / PAGE) * PAGE;
       if (end === 0) return;
+      if (native.reflinkInto(readable, sink.fd, sink.offset)) {
+        // The last block is padded with zeros.
+        ftruncateSync(sink.fd, sink.offset + end);
+        sink.shared.push({ offset: sink.offset, length: end, space });
+        sink.offset += end;
+        return;
+      }
       add(native.writePagesSync({ ...writeDefaults(sink), pid: 0, sourceFd: readable, sources: BigUint64Array.from([0n, BigInt(end), 0n, BigInt(space), SELECT.ALL]) }));
     },
     storeMemory(sources, { forceMem = false } = {}) {

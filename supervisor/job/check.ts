@@ -9,7 +9,7 @@ import type { Refusal } from './types.js';
 export function checkProcess(pid: number): Promise<readonly Refusal[]> {
   if (!existsSync(`/proc/${pid}`)) return Promise.reject(new ProcsError('PROCS_ERR_NO_PROCESS', `cannot check process ${pid}: there is none`));
   try {
-    const reasons = findReasons({ pid, region: undefined, waits: WaitTimes.before(pid, undefined), flags: new AreaFlags(), sink: { fd: -1, offset: 0, extents: [] }, files: 'rewind' });
+    const reasons = findReasons({ pid, region: undefined, waits: WaitTimes.before(pid, undefined), flags: new AreaFlags(), sink: { fd: -1, offset: 0, extents: [], shared: [] }, files: 'rewind' });
     return Promise.resolve(reasons.map((reason) => ({ pid, ...reason })));
   } catch (error) {
     return Promise.reject(error instanceof Error ? error : new Error(String(error)));

@@ -64,7 +64,7 @@ export async function writeCheckpoint(options: CheckpointOptions): Promise<Check
   const { target, image } = options;
   for (let attempt = 1; ; attempt++) {
     const draft = image.begin();
-    const sink: PageSink = { fd: draft.fd, offset: draft.dataOffset, extents: [] };
+    const sink: PageSink = { fd: draft.fd, offset: draft.dataOffset, extents: [], shared: [] };
     let snapshot: Snapshot | undefined;
     try {
       const flags = log.step('look at the memory map', () => parseVmFlags(readText(`/proc/${target.pid}/smaps`)));
@@ -173,6 +173,7 @@ async function writePages(snapshot: Snapshot, flags: AreaFlags, sink: PageSink, 
     sink.extents.push(written.extents);
     sink.offset = written.end;
   };
+  for (const { offset, length, space } of sink.shared) sink.extents.push(await native.describeRange(sink.fd, offset, length, space));
   await write(readable, false);
   await write(unreadable, true);
   onProgress({ phase: 'write', bytes: sink.offset - begin, totalBytes: total });

@@ -142,7 +142,7 @@ export class Supervisor implements JobControl {
     const target = this.#target;
     if (target === undefined) throw new ProcsError('PROCS_ERR_NO_PROCESS', 'cannot check the program: it does not run yet');
     await this.#working;
-    return findReasons({ pid: target.pid, region: target.region, waits: WaitTimes.before(target.pid, target.waits), flags: new AreaFlags(), sink: { fd: -1, offset: 0, extents: [] }, files: this.options.files }).map(
+    return findReasons({ pid: target.pid, region: target.region, waits: WaitTimes.before(target.pid, target.waits), flags: new AreaFlags(), sink: { fd: -1, offset: 0, extents: [], shared: [] }, files: this.options.files }).map(
       (reason) => ({ pid: target.pid, ...reason }),
     );
   }
