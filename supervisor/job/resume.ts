@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs';
 import { ProcsError, errnoName } from '../errors.js';
 import { playerCode } from '../freeze/player.js';
 import { Image, type Checkpoint } from '../image/image.js';
+import { processorFeatures } from '../proc/processor.js';
 import { parseStat } from '../proc/status.js';
 import { compileResume, readParts } from '../restore/compile.js';
 import { prepareFiles } from '../restore/files.js';
@@ -37,7 +38,7 @@ export async function resumeJob(request: ResumeRequest): Promise<Outcome> {
 
 async function relaunch(request: ResumeRequest, image: Image, checkpoint: Checkpoint): Promise<Launched & Pick<Charge, 'region' | 'args'>> {
   const parts = log.step('read the records', () => readParts(checkpoint.records));
-  examineMachine(parts);
+  examineMachine(parts, checkpoint);
   const isolation = chooseIsolation(request.pids, parts.threads.map(({ tid }) => tid));
   using files = await log.stepAsync('make files ready', () =>
     prepareFiles({
@@ -101,10 +102,18 @@ function refuseWhileRunning(request: ResumeRequest, checkpoint: Checkpoint): voi
 }
 
 /** What this machine must have in common with the one of the checkpoint. */
-function examineMachine(parts: ReturnType<typeof readParts>): void {
+function examineMachine(parts: ReturnType<typeof readParts>, checkpoint: Checkpoint): void {
   const [uid] = parts.process.uids;
   if (uid !== process.getuid?.()) {
     throw new ProcsError('PROCS_ERR_MACHINE', `cannot resume: the program ran as user ${uid}, and you are user ${process.getuid?.()}`, { remedy: `resume it as user ${uid}` });
+  }
+  const { processor } = checkpoint.header;
+  const present = new Set(processorFeatures());
+  const missing = Array.isArray(processor) ? processor.filter((feature) => typeof feature === 'string' && !present.has(feature)) : [];
+  if (missing.length > 0) {
+    throw new ProcsError('PROCS_ERR_MACHINE', `cannot resume: this processor lacks what the program was started with: ${missing.join(' ')}`, {
+      remedy: 'resume it on a machine with these features',
+    });
   }
   const own = ownKernelAreas();
   const shape = (areas: readonly { name: string; start: bigint; end: bigint }[]): string => areas.map((area) => `${area.name} ${area.end - area.start} at ${area.start - (areas[0]?.start ?? 0n)}`).join(', ');

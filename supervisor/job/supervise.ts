@@ -8,6 +8,7 @@ import { ProcsError, messageOf } from '../errors.js';
 import { SIGNAL, SI_KERNEL } from '../linux.js';
 import { Image } from '../image/image.js';
 import { native } from '../native.js';
+import { processorFeatures } from '../proc/processor.js';
 import { parseStat } from '../proc/status.js';
 import { readText } from '../freeze/ask.js';
 import type { PlayerRegion } from '../freeze/player.js';
@@ -248,6 +249,7 @@ export class Supervisor implements JobControl {
         command: [...this.command],
         supervisor: process.pid,
         bootId: readText('/proc/sys/kernel/random/boot_id').trim(),
+        processor: processorFeatures(),
         pid: target.pid,
         startTime: parseStat(readText(`/proc/${target.pid}/stat`)).startTime,
       },

@@ -40,6 +40,7 @@ import type { RawProcess } from './raw.js';
 import { type FileObject, type FileTable, nameOfFile } from './file.js';
 import { type Record_, readRecord } from './record.js';
 import { PageLoads, loadPages } from './page-load.js';
+import { restoreSharedAnonymous } from './shared-anonymous.js';
 import type { Frozen, PageSource, Restore } from './resource.js';
 
 const VERSION = 1;
@@ -282,8 +283,12 @@ export function restoreMemory(record: Record_, restore: Restore, files: Readonly
   const loads = new PageLoads(restore.extents, memory.space);
   const areas = memory.areas.map((area) => ({ area, loaded: !area.shared && loads.takeWithin(area.start, area.end) }));
   loads.refuseRest();
-  for (const { area, loaded } of areas) mapArea(restore, area, files, loaded);
+  const isAnonymous = (area: MappedArea): boolean => area.file !== undefined && files.get(area.file)?.type === 'anonymous';
+  for (const { area, loaded } of areas) if (!isAnonymous(area)) mapArea(restore, area, files, loaded);
   loadPages(restore, loads);
+  for (const file of files.values()) {
+    if (file.type === 'anonymous') restoreSharedAnonymous(restore, file, memory.areas.filter((area) => area.file === file.id));
+  }
   for (const { area, loaded } of areas) {
     if (loaded && protectionWhileLoading(area, loaded) !== area.protection) {
       restore.tape.call(`protect ${rangeText(area)}`, 'mprotect', [area.start, area.end - area.start, area.protection]);

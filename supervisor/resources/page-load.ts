@@ -24,10 +24,16 @@ export class PageLoads {
   readonly #count: number;
   #next = 0;
 
-  constructor(extents: ExtentTable, space: number) {
-    this.#table = extents.bytesOfSpace(space);
+  /** @param at  Where address 0 of the space is to be. */
+  constructor(extents: ExtentTable, space: number, at: Address = 0n) {
+    const table = extents.bytesOfSpace(space);
+    this.#table = at === 0n ? table : new Uint8Array(table);
     this.#view = new DataView(this.#table.buffer, this.#table.byteOffset, this.#table.length);
     this.#count = this.#table.length / LOAD_SIZE;
+    for (let index = 0; at !== 0n && index < this.#count; index++) {
+      const place = index * LOAD_SIZE + ENTRY.address;
+      this.#view.setBigUint64(place, this.#view.getBigUint64(place, true) + at, true);
+    }
   }
 
   /**

@@ -56,6 +56,8 @@ export interface Restore {
   openFile(id: number, flags: number): Slot;
   /** Opens a file object anew: an open file description of its own. */
   reopenFile(label: string, id: number, flags: number): Slot;
+  /** The start of a range where nothing is, and nothing will be, mapped. */
+  findHole(size: number): bigint;
   /** Runs when every descriptor and mapping is in place. */
   later(emit: () => void): void;
 }

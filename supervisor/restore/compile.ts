@@ -293,6 +293,7 @@ function playTarget(tape: Tape, options: CompileOptions, parts: Parts, work: Wor
       const path = held === undefined || file.type === 'path' ? tape.text(pathBytes(options.moved.get(id) ?? file.path)) : tape.text(`/proc/self/fd/${held}`);
       return tape.call(label, 'openat', [AT_FDCWD, path, flags, 0]);
     },
+    findHole: (size) => findHole([...parts.memory.areas, ...parts.memory.kernelAreas, { start: base, end: base + BigInt(REGION_LIMIT) }], size),
     later: (emit) => later.push(emit),
   };
   for (const [kind, record] of parts.descriptors) kind.restore(record, restore);

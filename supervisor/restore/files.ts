@@ -61,6 +61,7 @@ export async function prepareFiles(options: PrepareOptions): Promise<PreparedFil
   const prepared = new PreparedFiles();
   try {
     for (const file of options.files) {
+      if (file.type === 'anonymous') continue; // exists in memory only
       if (file.type !== 'path') prepared.carried.set(file.id, remake(file, options));
       else if (options.cloneName !== undefined) copyForClone(file, options.cloneName, prepared, options);
       else if (options.policy !== 'keep') putBack(file, options);
