@@ -3,7 +3,6 @@ import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { ProcsError } from '../errors.js';
 import type { ResumeRequest } from '../job/types.js';
-import { Image } from '../image/image.js';
 import { refuseIfHeld } from '../registry/lock.js';
 import { newCommand } from './command.js';
 import { chooseImage, clearForNewRun, freeCloneOf, type ImageChoice } from './image-choice.js';
@@ -59,18 +58,12 @@ export async function resumeAndEnd(source: ImageChoice, shownArgs: readonly stri
 }
 
 function resumeRequest(source: ImageChoice, imagePath: string, shownArgs: readonly string[] | undefined, given: GivenOptions): ResumeRequest {
-  const name = imagePath === source.path ? nameInImage(source) : undefined;
+  const isSameImage = imagePath === source.path;
   return {
-    ...resolveJobOptions(given, name ?? basename(imagePath, '.procs'), imagePath),
+    ...resolveJobOptions(given, basename(imagePath, '.procs'), imagePath),
+    name: given.name ?? (isSameImage ? undefined : basename(imagePath, '.procs')),
     sourcePath: source.path,
     checkpoint: source.checkpoint,
     shownArgs,
   };
-}
-
-/** The name that the job had, if its image tells. */
-function nameInImage(source: ImageChoice): string | undefined {
-  using image = Image.openForReading(source.path);
-  const { name } = image.read(source.checkpoint).header;
-  return typeof name === 'string' && name !== '' ? name : undefined;
 }

@@ -4,6 +4,7 @@
  * A resume that fails leaves nothing behind.
  */
 import { readFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { ProcsError, errnoName } from '../errors.js';
 import { playerCode } from '../freeze/player.js';
 import { Image, type Checkpoint } from '../image/image.js';
@@ -16,12 +17,13 @@ import { LaunchPipes, type Launched, launch } from '../restore/launch.js';
 import { ownKernelAreas } from '../restore/layout.js';
 import { log } from './log.js';
 import { type Charge, Supervisor } from './supervise.js';
-import type { Outcome, ResumeRequest } from './types.js';
+import type { JobOptions, Outcome, ResumeRequest } from './types.js';
 
-export async function resumeJob(request: ResumeRequest): Promise<Outcome> {
-  if (request.trace) log.enable();
-  using image = log.step('open the image', () => Image.openForReading(request.sourcePath));
-  const checkpoint = log.step('read the checkpoint', () => image.read(request.checkpoint));
+export async function resumeJob(given: ResumeRequest): Promise<Outcome> {
+  if (given.trace) log.enable();
+  using image = log.step('open the image', () => Image.openForReading(given.sourcePath));
+  const checkpoint = log.step('read the checkpoint', () => image.read(given.checkpoint));
+  const request = { ...given, name: given.name ?? originalName(checkpoint) ?? basename(given.imagePath, '.procs') };
   const command = originalCommand(checkpoint);
   refuseWhileRunning(request, checkpoint);
   const supervisor = await log.stepAsync('prepare', () => Supervisor.prepare(request, command));
@@ -36,7 +38,9 @@ export async function resumeJob(request: ResumeRequest): Promise<Outcome> {
   }
 }
 
-async function relaunch(request: ResumeRequest, image: Image, checkpoint: Checkpoint): Promise<Launched & Pick<Charge, 'region' | 'args'>> {
+type NamedRequest = ResumeRequest & JobOptions;
+
+async function relaunch(request: NamedRequest, image: Image, checkpoint: Checkpoint): Promise<Launched & Pick<Charge, 'region' | 'args'>> {
   const parts = log.step('read the records', () => readParts(checkpoint.records));
   examineMachine(parts, checkpoint);
   const isolation = chooseIsolation(request.pids, parts.threads.map(({ tid }) => tid));
@@ -77,6 +81,11 @@ async function relaunch(request: ResumeRequest, image: Image, checkpoint: Checkp
   return { ...launched, args, region: { base: compiled.base, size: codeSize + compiled.tape.encodedLength } };
 }
 
+function originalName(checkpoint: Checkpoint): string | undefined {
+  const { name } = checkpoint.header;
+  return typeof name === 'string' && name !== '' ? name : undefined;
+}
+
 /** What the program was started as. */
 function originalCommand(checkpoint: Checkpoint): string[] {
   const { command } = checkpoint.header;
@@ -84,7 +93,7 @@ function originalCommand(checkpoint: Checkpoint): string[] {
 }
 
 /** Never two copies: the supervisor may have been killed, and its program not. */
-function refuseWhileRunning(request: ResumeRequest, checkpoint: Checkpoint): void {
+function refuseWhileRunning(request: NamedRequest, checkpoint: Checkpoint): void {
   if (request.sourcePath !== request.imagePath) return;
   const { bootId, pid, startTime } = checkpoint.header;
   if (typeof pid !== 'number' || typeof startTime !== 'bigint') return;

@@ -31,7 +31,9 @@ export interface StartRequest extends JobOptions {
   readonly absorb: readonly number[];
 }
 
-export interface ResumeRequest extends JobOptions {
+export interface ResumeRequest extends Omit<JobOptions, 'name'> {
+  /** Undefined: the name that the job had, which its image tells. */
+  readonly name: string | undefined;
   /** The image that is read; another one than imagePath for a clone. */
   readonly sourcePath: string;
   /** Checkpoint number, or undefined for the newest. */
