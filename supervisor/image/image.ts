@@ -9,9 +9,9 @@
  */
 
 import fs from 'node:fs';
-import { randomBytes } from 'node:crypto';
 import { dirname } from 'node:path';
 import { errnoName, messageOf, ProcsError } from '../errors.js';
+import { randomBytes } from '../random.js';
 import { crc32c } from './crc32c.js';
 import { CODECS, EXTENT_LENGTH, ExtentTable, MAX_TABLE_LENGTH, pagesOffset, type Extent, type Run } from './extents.js';
 import { createFailure, damaged, failure, readFailure, writeFailure } from './failures.js';

@@ -17,12 +17,12 @@
  *          removes a later holder, and one rename wins.
  */
 import fs from 'node:fs';
-import { randomBytes } from 'node:crypto';
 import { basename, dirname, join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import lockfile from 'proper-lockfile';
 import { errnoName, EXIT, messageOf, ProcsError } from '../errors.js';
 import { errnoText } from '../linux.js';
+import { randomBytes } from '../random.js';
 import { atExit } from './cleanup.js';
 import { livenessOf, parseIdentity, thisProcess, type Liveness, type ProcessIdentity } from './identity.js';
 

@@ -6,9 +6,10 @@
  * need no lock. What is written here is a convenience: a job runs, and an image can be resumed, without it.
  */
 import fs from 'node:fs';
-import { createHash, randomBytes } from 'node:crypto';
+import { createRequire } from 'node:module';
 import { basename, dirname, join, resolve } from 'node:path';
 import { errnoName, ProcsError } from '../errors.js';
+import { randomBytes } from '../random.js';
 import { atExit } from './cleanup.js';
 import { existingRuntimeDirectories, makeRuntimeDirectory, stateDirectory } from './directories.js';
 import { livenessOf, parseIdentity, thisProcess, type ProcessIdentity } from './identity.js';
@@ -228,6 +229,8 @@ function parseImage(value: unknown): KnownImage | undefined {
 }
 
 function entryName(imagePath: string): string {
+  // Loaded when an image is remembered or looked for: it takes some milliseconds, and a resume does neither.
+  const { createHash } = createRequire(import.meta.url)('node:crypto') as typeof import('node:crypto');
   return `${createHash('sha256').update(imagePath).digest('hex').slice(0, 32)}.json`;
 }
 
