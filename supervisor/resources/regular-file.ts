@@ -2,7 +2,7 @@
  * Open regular files, memfds and files deleted while open: position, status flags,
  * locks. The file itself is a file object (file.ts).
  */
-import { F_GET_SEALS, O_ACCMODE, O_CREAT, O_EXCL, O_NOCTTY, O_PATH, O_RDONLY, O_TMPFILE, O_TRUNC, SEEK_SET } from '../linux.js';
+import { F_GET_SEALS, O_ACCMODE, O_APPEND, O_CREAT, O_EXCL, O_NOCTTY, O_PATH, O_RDONLY, O_RDWR, O_TMPFILE, O_TRUNC, SEEK_SET } from '../linux.js';
 import { native } from '../native.js';
 import { pathText } from '../proc/path.js';
 import { type DescriptorKind, type OpenDescription, descriptorFields, descriptorText, place, readPlacement } from './descriptor.js';
@@ -16,19 +16,29 @@ const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
 /** Flags that act only when a file is opened. */
 const OPENING_FLAGS = O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY | O_TMPFILE;
+/**
+ * Contents of files that a program rewrites in place are kept up to so many bytes in all, under
+ * `--files=rewind` too: their length alone would bring nothing back. Copied while the program stands
+ * still, at some GiB/s, so this is some milliseconds.
+ */
+const REWRITTEN_LIMIT = 16 << 20;
 
 export const regularFile: DescriptorKind = {
   kind: 'regular-file',
 
   capture(open, frozen, files) {
     const taken = open.filter(({ stat, link }) => (stat.mode & S_IFMT) === S_IFREG && (link.startsWith('/')));
+    // What is kept of a file depends on how it is written, so those that write it tell first.
+    const budget = { left: REWRITTEN_LIMIT };
+    for (const description of taken.filter(isRewriting)) captureFile(description, frozen, files, budget);
+    for (const description of taken.filter(isWriting)) captureFile(description, frozen, files, budget);
     const records = taken.map((description) => {
       for (const lock of description.locks) {
         const refused = refusedLock(lock);
         if (refused !== undefined) frozen.refuse({ where: where(description), what: `${refused} on ${pathText(description.link)}`, remedy: 'give it up before a checkpoint' });
       }
-      const file = captureFile(description, frozen, files);
-      if ((description.flags & O_ACCMODE) !== O_RDONLY && (description.flags & O_PATH) === 0) files.markWritten(file.id);
+      const file = captureFile(description, frozen, files, budget);
+      if (isWriting(description)) files.markWritten(file.id);
       return {
         kind: this.kind,
         version: VERSION,
@@ -67,7 +77,24 @@ function where(description: OpenDescription): string {
   return descriptorText(description.descriptors.map(({ fd }) => fd));
 }
 
-function captureFile(description: OpenDescription, frozen: Frozen, files: FileTable): FileObject {
+function isWriting({ flags }: OpenDescription): boolean {
+  return (flags & O_ACCMODE) !== O_RDONLY && (flags & O_PATH) === 0;
+}
+
+/** Reads what it writes, as a database does: it may change what stands there already. */
+function isRewriting({ flags }: OpenDescription): boolean {
+  return (flags & O_ACCMODE) === O_RDWR && (flags & (O_APPEND | O_PATH)) === 0;
+}
+
+/** Are the contents to be in the image? Otherwise a file by path is put back to its length alone. */
+function isKept(description: OpenDescription, frozen: Frozen, budget: { left: number }): boolean {
+  if (frozen.files === 'snapshot') return isWriting(description);
+  if (frozen.files === 'keep' || !isRewriting(description) || Number(description.stat.size) > budget.left) return false;
+  budget.left -= Number(description.stat.size);
+  return true;
+}
+
+function captureFile(description: OpenDescription, frozen: Frozen, files: FileTable, budget: { left: number }): FileObject {
   const { stat } = description;
   const known = files.find(stat.dev, stat.ino);
   if (known !== undefined) return known;
@@ -75,8 +102,7 @@ function captureFile(description: OpenDescription, frozen: Frozen, files: FileTa
   // A file whose name really ends in " (deleted)" still has that name.
   if (type === 'deleted' && stat.nlink > 0n && frozen.isAt(description.link, stat)) ({ type, path } = { type: 'path', path: description.link });
   const identity = { dev: stat.dev, ino: stat.ino, mode: stat.mode, size: stat.size, mtimeNs: stat.mtimeNs };
-  const writable = description.descriptors.length > 0 && (description.flags & O_ACCMODE) !== O_RDONLY;
-  if (type === 'path' && !(frozen.files === 'snapshot' && writable)) return files.add({ type, path, ...identity });
+  if (type === 'path' && !isKept(description, frozen, budget)) return files.add({ type, path, ...identity });
 
   const fd = frozen.descriptor((description.descriptors[0] as { fd: number }).fd);
   const space = frozen.newSpace();

@@ -9,7 +9,7 @@
 import { closeSync, existsSync, fchmodSync, fstatSync, ftruncateSync, openSync, renameSync, statSync, unlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
-import { randomBytes } from 'node:crypto';
+import { randomBytes } from '../random.js';
 import { ProcsError, errnoName, messageOf } from '../errors.js';
 import type { ExtentTable } from '../image/extents.js';
 import { native } from '../native.js';
@@ -64,7 +64,7 @@ export async function prepareFiles(options: PrepareOptions): Promise<PreparedFil
       if (file.type === 'anonymous') continue; // exists in memory only
       if (file.type !== 'path') prepared.carried.set(file.id, remake(file, options));
       else if (options.cloneName !== undefined) copyForClone(file, options.cloneName, prepared, options);
-      else if (options.policy !== 'keep') putBack(file, options);
+      else if (options.policy !== 'keep') await putBack(file, options);
     }
     return prepared;
   } catch (error) {
@@ -95,8 +95,12 @@ async function whatIsWrong(file: FileObject, policy: PrepareOptions['policy']): 
 }
 
 /** A file by path: its contents where the image has them, else its length. */
-function putBack(file: FileObject, options: PrepareOptions): void {
-  if (file.patches.length === 0 && file.space !== undefined) return replaceContents(file, options);
+async function putBack(file: FileObject, options: PrepareOptions): Promise<void> {
+  if (file.patches.length === 0 && file.space !== undefined) {
+    await replaceContents(file, options);
+    moveCompanions(file, options);
+    return;
+  }
   if (!file.written && file.patches.length === 0) return;
   let fd: number | undefined;
   try {
@@ -104,12 +108,7 @@ function putBack(file: FileObject, options: PrepareOptions): void {
     const { size } = fstatSync(fd, { bigint: true });
     if (size > file.size) {
       const saved = savedName(file.path);
-      const beside = openSync(pathBytes(saved), 'wx', 0o600);
-      try {
-        native.copyRange(fd, Number(file.size), beside, 0, Number(size - file.size));
-      } finally {
-        closeSync(beside);
-      }
+      copyInto(fd, Number(file.size), saved, Number(size - file.size));
       ftruncateSync(fd, Number(file.size));
       options.tell(`${pathText(file.path)} was put back to its ${file.size} bytes at the checkpoint; the ${size - file.size} bytes behind are kept in ${pathText(saved)}`);
     }
@@ -147,23 +146,77 @@ function copyForClone(file: FileObject, cloneName: string, prepared: PreparedFil
   options.tell(`this clone writes to ${pathText(path)} instead of ${pathText(file.path)}`);
 }
 
-/** The whole file as it was (`--files=snapshot`); the present one is kept beside. */
-function replaceContents(file: FileObject, options: PrepareOptions): void {
+/**
+ * The whole file as it was; the present contents are kept beside. Made again apart first, so that
+ * a damaged image is found before anything is touched. Written in place where the file is still
+ * there: databases compare inodes to tell that theirs was not exchanged.
+ */
+async function replaceContents(file: FileObject, options: PrepareOptions): Promise<void> {
+  let wanted: number | undefined;
+  let fd: number | undefined;
   try {
-    if (existsSync(pathBytes(file.path))) {
+    wanted = makeDeleted(file);
+    fill(file, wanted, options);
+    const present = statSync(pathBytes(file.path), { bigint: true, throwIfNoEntry: false });
+    if (present !== undefined && present.ino !== file.ino) {
       const saved = savedName(file.path);
       renameSync(pathBytes(file.path), pathBytes(saved));
-      options.tell(`${pathText(file.path)} was put back from the image; what stood there is kept in ${pathText(saved)}`);
+      options.tell(`${pathText(file.path)} was put back from the image; the other file that stood there is now ${pathText(saved)}`);
     }
-    const fd = openSync(pathBytes(file.path), 'wx', file.mode & 0o7777);
-    try {
+    const isThere = present?.ino === file.ino;
+    fd = openSync(pathBytes(file.path), isThere ? 'r+' : 'wx+', file.mode & 0o7777);
+    if (isThere) {
+      if (await haveSameContents(fd, wanted, Number(file.size))) return;
+      const saved = savedName(file.path);
+      copyInto(fd, 0, saved, Number(present.size));
+      options.tell(`${pathText(file.path)} was put back to its contents at the checkpoint; those it had are kept in ${pathText(saved)}`);
+    } else {
       fchmodSync(fd, file.mode & 0o7777);
-      fill(file, fd, options);
-    } finally {
-      closeSync(fd);
     }
+    ftruncateSync(fd, 0);
+    fill(file, fd, options);
   } catch (error) {
     throw asFileError(`put back ${pathText(file.path)} from the image`, error);
+  } finally {
+    if (wanted !== undefined) closeSync(wanted);
+    if (fd !== undefined) closeSync(fd);
+  }
+}
+
+async function haveSameContents(fd: number, other: number, size: number): Promise<boolean> {
+  if (fstatSync(fd).size !== size) return false;
+  const [one, two] = await Promise.all([fd, other].map((from) => native.checksumRange(from, 0, size)));
+  return one === two;
+}
+
+/** The rest of a file from an offset on, to a new file. */
+function copyInto(fd: number, offset: number, path: string, length: number): void {
+  const beside = openSync(pathBytes(path), 'wx', 0o600);
+  try {
+    native.copyRange(fd, offset, beside, 0, length);
+  } finally {
+    closeSync(beside);
+  }
+}
+
+/** What databases write beside a file and believe when they find it: sqlite's rollback journal, its log, the log's index. */
+const COMPANIONS = ['-journal', '-wal', '-shm'];
+
+/**
+ * A file was put back to its contents at the checkpoint, so a journal that came after it speaks of
+ * another state: believed, it would damage the file.
+ */
+function moveCompanions(file: FileObject, options: PrepareOptions): void {
+  for (const ending of COMPANIONS) {
+    const path = `${file.path}${ending}`;
+    if (options.files.some((other) => other.path === path) || !existsSync(pathBytes(path))) continue;
+    const saved = savedName(path);
+    try {
+      renameSync(pathBytes(path), pathBytes(saved));
+    } catch (error) {
+      throw asFileError(`move ${pathText(path)}, which came after the checkpoint, away`, error);
+    }
+    options.tell(`${pathText(path)} came after the checkpoint; it is now ${pathText(saved)}`);
   }
 }
 
@@ -197,7 +250,8 @@ function makeDeleted(file: FileObject): number {
   for (const folder of [dirname(pathText(file.path)), process.cwd(), tmpdir()]) {
     const path = join(folder, `.${basename(pathText(file.path)).slice(0, 200)}.${randomBytes(6).toString('hex')}`);
     try {
-      const fd = openSync(path, 'wx+', file.mode & 0o7777);
+      // The program has it open for writing even if its mode forbids that; the tape sets the mode when all is open.
+      const fd = openSync(path, 'wx+', 0o600);
       unlinkSync(path);
       return fd;
     } catch (error) {
