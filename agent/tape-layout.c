@@ -12,6 +12,8 @@ int main(void)
     printf("export const TAPE_MAGIC = %llun;\n", (unsigned long long)TAPE_MAGIC);
     NUMBER(TAPE_VERSION);
     NUMBER(TAPE_NO_SLOT);
+    NUMBER(TAPE_STOP_SIGNAL);
+    NUMBER(TAPE_STOP_VALUE);
     NUMBER(TAPE_FAILURE_MAGIC);
     NUMBER(TAPE_CALL);
     NUMBER(TAPE_REPEAT);
@@ -56,6 +58,8 @@ int main(void)
     OFFSET(tape_header, code_size);
     OFFSET(tape_header, size);
     OFFSET(tape_header, stack);
+    OFFSET(tape_header, heal);
+    OFFSET(tape_header, heal_tid);
     puts("} as const;");
     printf("export const TAPE_FAILURE_SIZE = %zu;\n", sizeof(struct tape_failure));
     puts("export const TAPE_FAILURE = {");

@@ -24,6 +24,14 @@
 
 #define TAPE_NO_SLOT 0xffffffffu
 
+/*
+ * The end of a tape is a stop for the tracer: a signal that the thread queues to itself,
+ * with this si_value. SIGWINCH, because without a tracer nothing must come of it: it is
+ * ignored by default, and whoever handles it looks at the size of a window.
+ */
+#define TAPE_STOP_SIGNAL 28
+#define TAPE_STOP_VALUE  0x50524353u
+
 /* What an operation does. Values are stable and never reused. */
 enum tape_kind {
     TAPE_CALL = 1,    /* one system call */
@@ -32,7 +40,7 @@ enum tape_kind {
     TAPE_BARRIER = 4, /* wait until arg[1] arrivals were counted at the u32 arg[0] */
     TAPE_LOAD = 5,    /* read arg[1] struct tape_load at arg[0] from descriptor arg[2], checking each */
     TAPE_LEAVE = 6,   /* rt_sigreturn with the stack pointer at arg[0]: the tape ends, the program goes on */
-    TAPE_END = 7,     /* stop with a breakpoint trap, for the tracer */
+    TAPE_END = 7,     /* stop for the tracer */
     TAPE_JUMP = 8,    /* go on at operation arg[0] */
 };
 
@@ -69,8 +77,8 @@ struct tape_header {
     uint32_t op_count;
     uint64_t ops;   /* offset of the first operation */
     uint64_t slots; /* offset of the result slots, int64_t each */
-    int32_t report_fd; /* where a failure is written before exit; -1: trap for the tracer instead */
-    uint32_t failed;   /* set before the trap: 1 and the three fields below */
+    int32_t report_fd; /* where a failure is written before exit; -1: stop for the tracer instead */
+    uint32_t failed;   /* set before the stop: 1 and the three fields below */
     uint32_t failed_label;
     int32_t failed_errno;
     uint32_t failed_op;
@@ -79,6 +87,9 @@ struct tape_header {
     uint64_t code_size; /* length of the player code in front of the header */
     uint64_t size;      /* length of the whole region, code included */
     uint64_t stack;     /* offset of the top of the stack that start.c gives the player */
+    uint64_t heal;      /* offset of the frame on which thread heal_tid goes on if the tracer has died; 0: none */
+    int32_t heal_tid;   /* as gettid(2) gives it */
+    uint32_t pad;
 };
 
 /* One run of bytes to read into memory: an entry of an image's extent table as it is (docs/IMAGE.md). */
@@ -113,7 +124,7 @@ TAPE_ASSERT(offsetof(struct tape_op, slot) == 12);
 TAPE_ASSERT(offsetof(struct tape_op, arg_kind) == 16);
 TAPE_ASSERT(offsetof(struct tape_op, arg) == 24);
 TAPE_ASSERT(offsetof(struct tape_op, want) == 72);
-TAPE_ASSERT(sizeof(struct tape_header) == 88);
+TAPE_ASSERT(sizeof(struct tape_header) == 104);
 TAPE_ASSERT(offsetof(struct tape_header, ops) == 16);
 TAPE_ASSERT(offsetof(struct tape_header, slots) == 24);
 TAPE_ASSERT(offsetof(struct tape_header, report_fd) == 32);
@@ -126,6 +137,8 @@ TAPE_ASSERT(offsetof(struct tape_header, base) == 56);
 TAPE_ASSERT(offsetof(struct tape_header, code_size) == 64);
 TAPE_ASSERT(offsetof(struct tape_header, size) == 72);
 TAPE_ASSERT(offsetof(struct tape_header, stack) == 80);
+TAPE_ASSERT(offsetof(struct tape_header, heal) == 88);
+TAPE_ASSERT(offsetof(struct tape_header, heal_tid) == 96);
 TAPE_ASSERT(sizeof(struct tape_failure) == 24);
 TAPE_ASSERT(sizeof(struct tape_load) == 40);
 TAPE_ASSERT(offsetof(struct tape_load, length) == 24);

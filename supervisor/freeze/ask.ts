@@ -6,7 +6,7 @@
  * here: smaps and the pagemap are read from the twin after the thaw.
  */
 import { readFileSync, readdirSync, readlinkSync, statSync, type BigIntStats } from 'node:fs';
-import { errnoName } from '../errors.js';
+import { ProcsError, errnoName } from '../errors.js';
 import {
   ARCH_GET_XCOMP_PERM,
   CLOCK_BOOTTIME,
@@ -14,7 +14,6 @@ import {
   MADV_DONTNEED,
   MAP_ANONYMOUS,
   MAP_PRIVATE,
-  NT_X86_XSTATE,
   PROT_READ,
   PROT_WRITE,
   PR_GET_CHILD_SUBREAPER,
@@ -32,16 +31,13 @@ import { type Vma, withoutRange } from '../proc/maps.js';
 import { parseFields, parseStat, parseTimers } from '../proc/status.js';
 import type { RawDescriptor, RawProcess, RawStat, RawThread } from '../resources/raw.js';
 import { SETTINGS } from '../resources/setting.js';
-import { SYSCALL } from '../tape/syscalls.js';
 import { type DataRef, PAGE_SIZE, type Slot, Tape } from '../tape/tape.js';
-import { leaveCriticalSection } from './critical.js';
-import { type Played, type Player, findSyscallInstruction } from './player.js';
-import { type StoppedProcess, type StoppedThread, remoteCall } from './stopped.js';
+import type { Played, Player } from './player.js';
+import type { StoppedProcess, StoppedThread } from './stopped.js';
 import type { WaitTimes } from './waiting.js';
 
 const SIGACTION_SIZE = 32;
 const ITIMERVAL_SIZE = 32;
-const SIG_IGN = 1n;
 const EAGAIN = 11n;
 
 /** Everything about the process and its threads. */
@@ -53,7 +49,6 @@ export function ask(stopped: StoppedProcess, player: Player, vmas: readonly Vma[
   const leader = threadQuestions(questions.tape, stopped, stopped.leader);
   questions.tape.end();
   const played = player.play(stopped.leader, questions.tape);
-  keepIgnoredTrap(stopped, player, vmas, played, questions);
 
   const threads = stopped.threads.map((thread) => {
     if (thread === stopped.leader) return readThread(stopped, thread, played, leader, waits);
@@ -222,31 +217,16 @@ function requeue(tape: Tape, stopped: StoppedProcess, thread: StoppedThread, cau
   thread.caught = undefined;
 }
 
-/** The trap that ends a tape makes the kernel forget that SIGTRAP is ignored (force_sig, kernel/signal.c). */
-function keepIgnoredTrap(stopped: StoppedProcess, player: Player, vmas: readonly Vma[], played: Played, questions: ProcessQuestions): void {
-  const ref = questions.signalActions[SIGNAL.SIGTRAP];
-  if (ref === undefined || played.bytes(ref, SIGACTION_SIZE).readBigUInt64LE(0) !== SIG_IGN) return;
-  const action = Buffer.from(played.bytes(ref, SIGACTION_SIZE));
-  stopped.ignoredTrap = () => {
-    const at = findSyscallInstruction(stopped.pid, vmas);
-    const room = player.scratch;
-    native.writeMemory(stopped.pid, room, action);
-    remoteCall(stopped.leader, at, SYSCALL.rt_sigaction, [BigInt(SIGNAL.SIGTRAP), room, 0n, 8n]);
-  };
-}
-
 function readThread(stopped: StoppedProcess, thread: StoppedThread, played: Played, asked: ThreadQuestions, waits: WaitTimes): RawThread {
   const { tid } = thread;
   const folder = `/proc/${stopped.pid}/task/${tid}`;
-  const rseq = native.getRseq(tid);
-  leaveCriticalSection(stopped.pid, thread, rseq);
   return {
     tid,
     statusText: readText(`${folder}/status`),
     comm: readFileSync(`${folder}/comm`).subarray(0, -1),
     registers: thread.registers,
-    xstate: native.getRegisterSet(tid, NT_X86_XSTATE),
-    rseq,
+    xstate: thread.xstate,
+    rseq: thread.rseq,
     signalMask: thread.signalMask,
     pending: native.peekSignals(tid, false),
     scheduling: native.getScheduling(tid),
@@ -294,6 +274,23 @@ function timespec(bytes: Buffer): bigint {
 export function readText(path: string): string {
   return readFileSync(path, 'latin1');
 }
+
+/**
+ * A file of /proc/PID that only its owner may read.
+ *
+ * @throws {ProcsError} `PROCS_ERR_PTRACE` where the process is not the user's to look into.
+ */
+export function readOwnText(pid: number, name: string): string {
+  try {
+    return readText(`/proc/${pid}/${name}`);
+  } catch (cause) {
+    if (errnoName(cause) !== 'EACCES' && errnoName(cause) !== 'EPERM') throw cause;
+    throw new ProcsError('PROCS_ERR_PTRACE', `cannot checkpoint process ${pid}: the kernel lets nobody but root look into it; it runs on`, { cause, remedy: UNDUMPABLE });
+  }
+}
+
+/** ptrace(2), "Ptrace access mode checking". */
+export const UNDUMPABLE = 'the program has made itself undumpable (prctl PR_SET_DUMPABLE) or has taken privileges that its user has not: checkpoint it as root, or have it stay dumpable';
 
 /** A link of /proc; the path may be any bytes. */
 export function readLink(path: string): string {

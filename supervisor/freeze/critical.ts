@@ -5,14 +5,15 @@
  * played in the thread would make it overlook that, so the abort is done here, for
  * the thaw and for the image alike. rseq(2), include/uapi/linux/rseq.h.
  */
-import { native, type RseqRegistration } from '../native.js';
+import { native } from '../native.js';
 import { getRegister, withRegisters } from '../proc/registers.js';
 import type { StoppedThread } from './stopped.js';
 
 /** Offset of rseq_cs in struct rseq. */
 const RSEQ_CS = 8n;
 
-export function leaveCriticalSection(pid: number, thread: StoppedThread, rseq: RseqRegistration | null): void {
+export function leaveCriticalSection(pid: number, thread: StoppedThread): void {
+  const { rseq } = thread;
   if (rseq === null) return;
   const descriptor = native.readMemory(pid, rseq.address + RSEQ_CS, 8).readBigUInt64LE(0);
   if (descriptor === 0n) return;

@@ -8,14 +8,17 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ProcsError } from '../errors.js';
-import { MAP_ANONYMOUS, MAP_PRIVATE, NT_PRSTATUS, PTRACE_EVENT_CLONE, PTRACE_EVENT_FORK, PROT_EXEC, PROT_READ, PROT_WRITE, SIGNAL, errnoText } from '../linux.js';
+import { MAP_ANONYMOUS, MAP_PRIVATE, NT_PRSTATUS, PTRACE_EVENT_CLONE, PTRACE_EVENT_FORK, PROT_EXEC, PROT_READ, PROT_WRITE, errnoText } from '../linux.js';
 import { type Address, native, packageRoot } from '../native.js';
 import type { Vma } from '../proc/maps.js';
 import { withRegisters } from '../proc/registers.js';
-import { TAPE_HEADER } from '../tape/layout.js';
+import { innermostId, parseFields } from '../proc/status.js';
+import { signalFrame } from '../resources/frame.js';
+import { interruptedCall, repeatCall } from '../resources/restart.js';
+import { TAPE_HEADER, TAPE_STOP_SIGNAL, TAPE_STOP_VALUE } from '../tape/layout.js';
 import { SYSCALL } from '../tape/syscalls.js';
 import { type DataRef, PAGE_SIZE, type Slot, type Tape, roundUp } from '../tape/tape.js';
-import { MASK_WHILE_PLAYING, type StoppedProcess, type StoppedThread, isStopped, remoteCall, statusText, stopEvent, stopSignal } from './stopped.js';
+import { type StoppedProcess, type StoppedThread, isStopped, remoteCall, settle, statusText, stopEvent, stopSignal } from './stopped.js';
 
 /** Room enough for every tape that asks; a larger one makes the region grow. */
 const REGION_SIZE = 128 * 1024;
@@ -107,6 +110,7 @@ export class Player {
     const codeSize = playerCode().length;
     const header = this.region.base + BigInt(codeSize);
     const stack = tape.stack(4096);
+    tape.healOn(healFrame(tape, thread), innerTid(this.process.pid, thread.tid));
     const bytes = tape.encode({ base: this.region.base, codeSize, reportFd: -1 });
     if (bytes.length + codeSize > this.region.size) {
       throw new ProcsError('PROCS_ERR_TAPE', `a tape of ${bytes.length} bytes does not fit the player's ${this.region.size} in process ${this.process.pid}`);
@@ -124,6 +128,7 @@ export class Player {
     };
     native.setRegisterSet(thread.tid, NT_PRSTATUS, withRegisters(thread.registers, start));
     this.#run(thread, onChild);
+    settle(thread);
 
     const after = native.readMemory(this.process.pid, header, bytes.length);
     if (after.readUInt32LE(TAPE_HEADER.failed) !== 0) {
@@ -154,14 +159,45 @@ export class Player {
         throw new ProcsError('PROCS_ERR_PTRACE', `cannot play a tape in thread ${thread.tid}: it is ${statusText(status)}`);
       }
       const event = stopEvent(status);
-      if (event === 0 && stopSignal(status) === SIGNAL.SIGTRAP) return;
-      // SIGSTOP alone cannot be masked: it stops the process again when the thaw lets it.
-      if (stopSignal(status) === SIGNAL.SIGSTOP && event === 0) this.process.stopAgain = true;
+      if (event === 0 && isParked(thread.tid, status)) return;
+      // What was not masked and is not ours is for the program.
+      if (event === 0) this.process.sendAgain.add(stopSignal(status));
       const child = event === PTRACE_EVENT_CLONE || event === PTRACE_EVENT_FORK ? native.ptraceEventMessage(thread.tid) : 0;
       native.ptraceCont(thread.tid, 0);
       if (child !== 0) onChild?.(child);
     }
   }
+}
+
+/** All signals but the one that ends a tape: what is blocked while the player runs in a thread. */
+const MASK_WHILE_PLAYING = BigInt.asUintN(64, ~(1n << BigInt(TAPE_STOP_SIGNAL - 1)));
+
+/** Whether a thread has come to the end of its tape (struct siginfo: si_code at 8, si_value at 24). */
+export function isParked(tid: number, status: number): boolean {
+  if (stopSignal(status) !== TAPE_STOP_SIGNAL) return false;
+  const siginfo = native.getSiginfo(tid);
+  return siginfo.readInt32LE(8) === -1 && siginfo.readUInt32LE(24) === TAPE_STOP_VALUE;
+}
+
+/** On this frame the thread goes on by itself if the supervisor is killed while it plays. */
+function healFrame(tape: Tape, thread: StoppedThread): DataRef {
+  const call = interruptedCall(thread.registers, undefined, false);
+  const alternateStack = Buffer.alloc(24);
+  alternateStack.writeInt32LE(INVALID_STACK_FLAGS, 8); // leaves the one it has; sigaltstack(2)
+  return signalFrame(tape, {
+    registers: call === undefined ? thread.registers : repeatCall(thread.registers, call),
+    xstate: thread.xstate,
+    signalMask: thread.signalMask,
+    alternateStack,
+  });
+}
+
+const INVALID_STACK_FLAGS = 0x40;
+
+/** The id that the thread itself sees. */
+function innerTid(pid: number, tid: number): number {
+  const fields = parseFields(readFileSync(`/proc/${pid}/task/${tid}/status`, 'latin1'));
+  return innermostId(fields.get('NSpid') ?? String(tid));
 }
 
 /** Whether the region is still mapped and still begins with the player. */

@@ -8,9 +8,10 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { ProcsError, errnoName } from '../errors.js';
-import { NT_PRSTATUS, PTRACE_EVENT_STOP, PTRACE_O_TRACESYSGOOD, SIGNAL, errnoText, signalName } from '../linux.js';
-import { type Address, native } from '../native.js';
+import { NT_PRSTATUS, NT_X86_XSTATE, PTRACE_EVENT_STOP, PTRACE_O_TRACESYSGOOD, SIGNAL, errnoText, signalName } from '../linux.js';
+import { type Address, type RseqRegistration, native } from '../native.js';
 import { getResult, withRegisters } from '../proc/registers.js';
+import { leaveCriticalSection } from './critical.js';
 
 /** How long a thread may take to stop. One inside an uninterruptible system call takes longer. */
 const STOP_TIMEOUT_MS = 2000;
@@ -22,6 +23,9 @@ export interface StoppedThread {
   readonly tid: number;
   /** As they are to be when it runs on. */
   registers: Buffer;
+  /** NT_X86_XSTATE. */
+  readonly xstate: Buffer;
+  readonly rseq: RseqRegistration | null;
   readonly signalMask: bigint;
   /** A signal whose delivery the stop interrupted: siginfo_t. */
   caught: Buffer | undefined;
@@ -31,10 +35,8 @@ export interface StoppedThread {
 
 export class StoppedProcess {
   readonly threads: StoppedThread[] = [];
-  /** SIGTRAP is ignored by the program; a breakpoint trap resets that, so it is set again at the thaw. */
-  ignoredTrap: (() => void) | undefined;
-  /** A SIGSTOP came while it was frozen. */
-  stopAgain = false;
+  /** Signals that came while it was frozen and could not be blocked: sent again at the thaw. */
+  readonly sendAgain = new Set<number>();
   #thawed = false;
 
   private constructor(readonly pid: number) {}
@@ -55,6 +57,8 @@ export class StoppedProcess {
         for (const tid of fresh) seen.add(tid);
         stopped.#stopThreads(fresh);
       }
+      // Before any foreign code runs in a thread: the kernel would then forget where the thread was.
+      for (const thread of stopped.threads) leaveCriticalSection(pid, thread);
       if (stopped.threads.length === 0) throw new ProcsError('PROCS_ERR_NO_PROCESS', `cannot freeze process ${pid}: it has ended`);
       return stopped;
     } catch (error) {
@@ -98,27 +102,28 @@ export class StoppedProcess {
   thaw(): void {
     if (this.#thawed) return;
     this.#thawed = true;
-    try {
-      this.ignoredTrap?.();
-    } catch (error) {
-      ignoreGone(error);
-    }
     for (const thread of this.threads) {
-      if (!thread.disturbed) continue;
       try {
-        native.setRegisterSet(thread.tid, NT_PRSTATUS, thread.registers);
-        native.setSignalMask(thread.tid, thread.signalMask);
+        settle(thread);
       } catch (error) {
         ignoreGone(error);
       }
     }
     native.ptraceDetach(Int32Array.from(this.threads, (thread) => thread.tid));
-    if (this.stopAgain) native.sendSignal(this.pid, 0, SIGNAL.SIGSTOP);
+    for (const signal of this.sendAgain) native.sendSignal(this.pid, 0, signal);
   }
 
   [Symbol.dispose](): void {
     this.thaw();
   }
+}
+
+/** Puts back what a thread is to go on with. Done as soon as possible: a supervisor may be killed at any moment. */
+export function settle(thread: StoppedThread): void {
+  if (!thread.disturbed) return;
+  native.setRegisterSet(thread.tid, NT_PRSTATUS, thread.registers);
+  native.setSignalMask(thread.tid, thread.signalMask);
+  thread.disturbed = false;
 }
 
 /** A thread killed meanwhile (SIGKILL reaches stopped ones too) needs nothing put back. */
@@ -127,7 +132,7 @@ function ignoreGone(error: unknown): void {
 }
 
 function unread(tid: number): StoppedThread {
-  return { tid, registers: Buffer.alloc(0), signalMask: 0n, caught: undefined, disturbed: false };
+  return { tid, registers: Buffer.alloc(0), xstate: Buffer.alloc(0), rseq: null, signalMask: 0n, caught: undefined, disturbed: false };
 }
 
 function readThread(tid: number, status: number): StoppedThread {
@@ -135,6 +140,8 @@ function readThread(tid: number, status: number): StoppedThread {
   return {
     tid,
     registers: native.getRegisterSet(tid, NT_PRSTATUS),
+    xstate: native.getRegisterSet(tid, NT_X86_XSTATE),
+    rseq: native.getRseq(tid),
     signalMask: native.getSignalMask(tid),
     // A signal-delivery-stop has no event; an interruption and a group-stop are PTRACE_EVENT_STOP.
     caught: event === PTRACE_EVENT_STOP ? undefined : native.getSiginfo(tid),
@@ -179,8 +186,7 @@ function isZombie(pid: number, tid: number): boolean {
   }
 }
 
-/** All signals but SIGTRAP: what is blocked while foreign code runs in a thread. */
-export const MASK_WHILE_PLAYING = BigInt.asUintN(64, ~(1n << BigInt(SIGNAL.SIGTRAP - 1)));
+const ALL_SIGNALS = 0xffffffffffffffffn;
 
 /**
  * Makes a stopped thread do one system call, from a `syscall` instruction of its own.
@@ -192,7 +198,7 @@ export const MASK_WHILE_PLAYING = BigInt.asUintN(64, ~(1n << BigInt(SIGNAL.SIGTR
 export function remoteCall(thread: StoppedThread, at: Address, number: number, args: readonly bigint[]): bigint {
   const [rdi = 0n, rsi = 0n, rdx = 0n, r10 = 0n, r8 = 0n, r9 = 0n] = args;
   thread.disturbed = true;
-  native.setSignalMask(thread.tid, MASK_WHILE_PLAYING);
+  native.setSignalMask(thread.tid, ALL_SIGNALS);
   // orig_rax -1: the kernel must not take the registers for those of an interrupted call.
   const call = { rip: at, rax: BigInt(number), orig_rax: -1n, rdi, rsi, rdx, r10, r8, r9 };
   native.setRegisterSet(thread.tid, NT_PRSTATUS, withRegisters(thread.registers, call));
@@ -203,5 +209,7 @@ export function remoteCall(thread: StoppedThread, at: Address, number: number, a
       throw new ProcsError('PROCS_ERR_PTRACE', `cannot run a system call in thread ${thread.tid}: at its ${side} it is ${statusText(status)}`);
     }
   }
-  return getResult(native.getRegisterSet(thread.tid, NT_PRSTATUS));
+  const result = getResult(native.getRegisterSet(thread.tid, NT_PRSTATUS));
+  settle(thread);
+  return result;
 }

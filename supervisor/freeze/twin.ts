@@ -22,7 +22,7 @@ import {
 } from '../linux.js';
 import { native } from '../native.js';
 import { Mark, Tape } from '../tape/tape.js';
-import { type Player, TapeStepError } from './player.js';
+import { type Player, TapeStepError, isParked } from './player.js';
 import { type StoppedProcess, isStopped, statusText, stopEvent, stopSignal } from './stopped.js';
 
 const STEP_TIMEOUT_MS = 30_000; // a fork copies page tables: 10 to 16 ms per GiB
@@ -136,6 +136,6 @@ function awaitEnd(tid: number): void {
   for (;;) {
     const status = native.waitStop(tid, STEP_TIMEOUT_MS);
     if (!isStopped(status)) return;
-    native.ptraceCont(tid, stopEvent(status) === 0 && stopSignal(status) !== SIGNAL.SIGTRAP ? stopSignal(status) : 0);
+    native.ptraceCont(tid, stopEvent(status) === 0 && !isParked(tid, status) ? stopSignal(status) : 0);
   }
 }

@@ -3,6 +3,8 @@
 export const TAPE_MAGIC = 3550332122768298576n;
 export const TAPE_VERSION = 1;
 export const TAPE_NO_SLOT = 4294967295;
+export const TAPE_STOP_SIGNAL = 28;
+export const TAPE_STOP_VALUE = 1347568467;
 export const TAPE_FAILURE_MAGIC = 1279869254;
 export const TAPE_CALL = 1;
 export const TAPE_REPEAT = 2;
@@ -30,7 +32,7 @@ export const TAPE_OP = {
   arg: 24,
   want: 72,
 } as const;
-export const TAPE_HEADER_SIZE = 88;
+export const TAPE_HEADER_SIZE = 104;
 export const TAPE_HEADER = {
   magic: 0,
   version: 8,
@@ -47,6 +49,8 @@ export const TAPE_HEADER = {
   code_size: 64,
   size: 72,
   stack: 80,
+  heal: 88,
+  heal_tid: 96,
 } as const;
 export const TAPE_FAILURE_SIZE = 24;
 export const TAPE_FAILURE = {

@@ -88,7 +88,7 @@ export interface EncodeOptions {
   readonly base: bigint;
   /** Length of the player code in front of the header, a multiple of the page size. */
   readonly codeSize: number;
-  /** Where a failure is written; -1 traps for the tracer. */
+  /** Where a failure is written; -1 stops for the tracer. */
   readonly reportFd: number;
 }
 
@@ -104,6 +104,7 @@ export class Tape {
   readonly #vdsoDistances: readonly number[];
   #slots: number;
   #loaderStack: DataRef | undefined;
+  #heal: { frame: DataRef; tid: number } | undefined;
 
   /**
    * @param vdsoDistances  For procs-agent: distances from mappings to the vDSO behind
@@ -131,6 +132,11 @@ export class Tape {
 
   get opCount(): number {
     return this.#ops.length;
+  }
+
+  /** The frame on which the thread of that id goes on if the tracer dies while it plays. */
+  healOn(frame: DataRef, tid: number): void {
+    this.#heal = { frame, tid };
   }
 
   /** Puts bytes into the tape. They are copied when the tape is encoded. */
@@ -215,7 +221,7 @@ export class Tape {
     this.#add(TAPE_JUMP, label, 0, [mark], {});
   }
 
-  /** Traps for the tracer. */
+  /** Stops for the tracer. */
   end(): void {
     this.#add(TAPE_END, 'end the tape', 0, [], {});
   }
@@ -257,6 +263,10 @@ export class Tape {
     this.#vdsoDistances.forEach((distance, index) => bytes.writeBigInt64LE(BigInt(distance), TAPE_HEADER_SIZE + index * 8));
     if (this.#loaderStack !== undefined) bytes.writeBigUInt64LE(BigInt(this.dataOffset(this.#loaderStack)), TAPE_HEADER.stack);
 
+    if (this.#heal !== undefined) {
+      bytes.writeBigUInt64LE(BigInt(this.dataOffset(this.#heal.frame)), TAPE_HEADER.heal);
+      bytes.writeInt32LE(this.#heal.tid, TAPE_HEADER.heal_tid);
+    }
     this.#ops.forEach((op, index) => this.#encodeOp(bytes, opsOffset + index * TAPE_OP_SIZE, op));
     for (const { at, bytes: chunk } of this.#chunks) bytes.set(chunk, this.dataOffset(new DataRef(at)));
     const header = options.base + BigInt(options.codeSize);

@@ -27,15 +27,24 @@ static inline int64_t raw_syscall(uint64_t number, uint64_t a, uint64_t b, uint6
  */
 int64_t arch_spawn(uint64_t args, uint64_t size, void *tape, uint64_t op);
 
-/* rt_sigreturn with the stack pointer at `frame` (which begins with the siginfo's place, see sigreturn(2)). */
+#define FRAME_EFLAGS 176 /* uc_mcontext.gregs[REG_EFL] of struct ucontext */
+#define EFLAGS_TF    0x100
+
+/*
+ * rt_sigreturn with the stack pointer at `frame` (a struct ucontext, see sigreturn(2)). It leaves alone the
+ * flags that a handler cannot have changed, such as ID (FIX_EFLAGS, asm/sighandling.h): those are set before.
+ */
 __attribute__((noreturn)) static inline void arch_leave(uint64_t frame)
 {
-    __asm__ volatile("mov %0, %%rsp\n\t"
+    __asm__ volatile("pushq %c1(%0)\n\t"
+                     "andq %2, (%%rsp)\n\t"
+                     "popfq\n\t"
+                     "mov %0, %%rsp\n\t"
                      "mov $15, %%eax\n\t" /* __NR_rt_sigreturn */
                      "syscall\n\t"
                      "ud2"
                      :
-                     : "r"(frame)
+                     : "r"(frame), "i"(FRAME_EFLAGS), "i"(~EFLAGS_TF)
                      : "memory");
     __builtin_unreachable();
 }
@@ -49,12 +58,6 @@ __attribute__((noreturn)) static inline void arch_jump(uint64_t code, uint64_t t
                      : "r"(code), "D"(tape), "S"(op), "r"(stack)
                      : "memory");
     __builtin_unreachable();
-}
-
-/* Stops for the tracer. */
-static inline void arch_trap(void)
-{
-    __asm__ volatile("int3" ::: "memory");
 }
 
 #endif
