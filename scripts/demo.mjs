@@ -6,7 +6,7 @@
  * `node scripts/demo.mjs FOLDER` shows it with the procs in FOLDER instead of this checkout's.
  */
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -74,6 +74,17 @@ BEGIN {
 `,
   },
 ];
+
+// What a terminal or an editor has left open is no part of this: a checkpoint would be refused for a pipe to the outside.
+const O_CLOEXEC = 0o2000000;
+for (const fd of readdirSync('/proc/self/fd').map(Number).filter((number) => number > 2)) {
+  try {
+    const flags = Number.parseInt(/^flags:\s*(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1] ?? '0', 8);
+    if ((flags & O_CLOEXEC) === 0) closeSync(fd);
+  } catch {
+    // The one that the folder was read with.
+  }
+}
 
 const folder = mkdtempSync(join(tmpdir(), 'procs-demo-'));
 const env = { ...process.env, PATH: `${process.argv[2] ?? join(root, 'bin')}:${process.env.PATH}`, XDG_STATE_HOME: join(folder, 'state') };
@@ -176,6 +187,7 @@ async function until(holds, job) {
   job?.ended.then(() => (hasEnded = true), () => (hasEnded = true));
   while (!holds()) {
     if (hasEnded) fail('procs ended too early.');
+    if (job?.text().includes('cannot checkpoint')) fail('The checkpoint was refused: "procs doctor" says what this machine permits.');
     await delay(5);
   }
 }
