@@ -11,6 +11,8 @@ import { readRecord } from './record.js';
 const VERSION = 1;
 const S_IFMT = 0o170000;
 const S_IFDIR = 0o040000;
+/** At least one struct linux_dirent64. */
+const DIRENT_ROOM = 512;
 
 export const directory: DescriptorKind = {
   kind: 'directory',
@@ -45,6 +47,10 @@ export const directory: DescriptorKind = {
     const what = `${descriptorText(placement.fds)}, ${pathText(reader.text('path'))}`;
     const flags = reader.number('flags');
     const slot = tape.call(`reopen ${what}`, 'openat', [AT_FDCWD, tape.text(pathBytes(reader.text('path'))), flags | O_DIRECTORY, 0]);
+    if ((flags & O_PATH) === 0 && reader.bigint('position') !== 0n) {
+      // ext4 does not find the beginning again in a directory whose first read was at its end (ext4_dx_readdir, 6.18).
+      tape.call(`begin to read ${what}`, 'getdents64', [slot, tape.reserve(DIRENT_ROOM), DIRENT_ROOM], { mayFail: true });
+    }
     if ((flags & O_PATH) === 0) tape.call(`position ${what}`, 'lseek', [slot, reader.bigint('position'), SEEK_SET], { mayFail: true });
     place(tape, what, slot, placement, work.above);
   },

@@ -303,6 +303,7 @@ function playTarget(tape: Tape, options: CompileOptions, parts: Parts, work: Wor
   for (const emit of later) emit();
   for (const file of parts.files.values()) {
     const held = work.carried.get(file.id);
+    if (file.type === 'deleted' && held !== undefined) tape.call(`set the mode of ${pathText(file.path)}`, 'fchmod', [held, file.mode & 0o7777]);
     if (file.type === 'memfd' && file.seals > 0 && held !== undefined) tape.call(`seal the memfd ${file.path}`, 'fcntl', [held, F_ADD_SEALS, file.seals]);
   }
 
