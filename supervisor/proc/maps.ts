@@ -20,7 +20,7 @@ export interface Vma {
   readonly name: string;
 }
 
-const LINE = /^([0-9a-f]+)-([0-9a-f]+) ([r-])([w-])([x-])([ps]) ([0-9a-f]+) ([0-9a-f]+:[0-9a-f]+) (\d+) *(.*)$/;
+const LINE = /^([0-9a-f]+)-([0-9a-f]+) ([r-])([w-])([x-])([ps]) ([0-9a-f]+) ([0-9a-f]+:[0-9a-f]+) (\d+) *(.*)$/s;
 
 /**
  * Parses `/proc/PID/maps`, in address order.
@@ -109,9 +109,9 @@ export function parseVmFlags(text: string): AreaFlags {
   return areas;
 }
 
-/** The file's path as given by the kernel, with its escapes undone. */
+/** A path as maps shows it, with what the kernel escapes there, a newline, undone. Links of /proc/PID/fd have no escapes. */
 export function unescapePath(name: string): string {
-  return name.replace(/\\(\d{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)));
+  return name.replaceAll('\\012', '\n');
 }
 
 const DELETED = ' (deleted)';

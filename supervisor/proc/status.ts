@@ -104,15 +104,15 @@ export function parseTimers(text: string): PosixTimer[] {
     const fields = parseFields(block);
     const id = fields.get('ID');
     if (id === undefined) continue;
-    const signal = /^(\d+)\/(\w+)$/.exec(fields.get('signal') ?? '');
-    const notify = /^(\w+)\/(tid|pid)\.(\d+)$/.exec(fields.get('notify') ?? '');
+    const signal = /^(\d+)\/(?:0x)?([0-9a-f]+)$/.exec(fields.get('signal') ?? '');
+    const notify = /^(signal|none|thread)\/(tid|pid)\.(\d+)$/.exec(fields.get('notify') ?? '');
     if (signal === null || notify === null) {
       throw new ProcsError('PROCS_ERR_PROC_FORMAT', `cannot understand a timer of /proc/PID/timers: ${JSON.stringify(block)}`);
     }
     timers.push({
       id: Number(id),
       signal: Number(signal[1]),
-      value: BigInt(`0x${signal[2]?.replace(/^0x/, '')}`),
+      value: BigInt(`0x${signal[2]}`),
       notify: (NOTIFY[notify[1] ?? ''] ?? 0) | (notify[2] === 'tid' ? 4 : 0),
       target: Number(notify[3]),
       clock: Number(fields.get('ClockID')),

@@ -3,7 +3,7 @@
  * The position is the file system's own cookie; readdir(3), lseek(2).
  */
 import { AT_FDCWD, O_DIRECTORY, O_PATH, SEEK_SET } from '../linux.js';
-import { isDeleted, unescapePath } from '../proc/maps.js';
+import { isDeleted } from '../proc/maps.js';
 import { pathBytes, pathText } from '../proc/path.js';
 import { type DescriptorKind, descriptorFields, descriptorText, place, readPlacement } from './descriptor.js';
 import { readRecord } from './record.js';
@@ -28,7 +28,7 @@ export const directory: DescriptorKind = {
         kind: this.kind,
         version: VERSION,
         ...descriptorFields(description),
-        path: unescapePath(description.link),
+        path: description.link,
         flags: description.flags,
         position: description.position,
       };

@@ -6,7 +6,7 @@
  * travels: its contents are a space of the image, and it is made again, opened and
  * deleted. Shared anonymous memory and memfds are files of the kernel's own tmpfs.
  */
-import { closeSync, openSync, readSync, statSync } from 'node:fs';
+import { type BigIntStats, closeSync, openSync, readSync, statSync } from 'node:fs';
 import { ProcsError, errnoName } from '../errors.js';
 import { pathBytes, pathText } from '../proc/path.js';
 import { type Vma, isDeleted, unescapePath, withoutDeleted } from '../proc/maps.js';
@@ -103,7 +103,7 @@ export class FileTable {
     if (identity === undefined) {
       identity = { dev: deviceNumber(vma.device), ino: vma.inode, mode: 0, size: 0n, mtimeNs: 0n };
       if (!isDeleted(vma.name)) {
-        const stat = statSync(pathBytes(unescapePath(vma.name)), { bigint: true, throwIfNoEntry: false });
+        const stat = statOf(nameOfMapping(vma).path);
         if (stat?.ino === vma.inode) identity = { dev: stat.dev, ino: stat.ino, mode: Number(stat.mode), size: stat.size, mtimeNs: stat.mtimeNs };
       }
       this.#mapped.set(key, identity);
@@ -137,12 +137,26 @@ function deviceNumber(device: string): bigint {
   return ((major & 0xfffn) << 8n) | (minor & 0xffn) | ((minor & ~0xffn) << 12n) | ((major & ~0xfffn) << 32n);
 }
 
-/** What the link of a descriptor or the name of a mapping says about the file behind it. */
+function statOf(path: string): BigIntStats | undefined {
+  try {
+    return statSync(pathBytes(path), { bigint: true });
+  } catch {
+    return undefined; // it cannot be reached by its path: what the mapping shows is all there is
+  }
+}
+
+/** What the name of a mapping says about the file behind it. A path with the characters `\\012` looks like one with a newline. */
+export function nameOfMapping(vma: Vma): { type: FileType; path: string } {
+  const isLiteral = vma.name.includes('\\012') && statOf(vma.name)?.ino === vma.inode;
+  return nameOfFile(isLiteral ? vma.name : unescapePath(vma.name));
+}
+
+/** What the link of a descriptor says about the file behind it. */
 export function nameOfFile(link: string): { type: FileType; path: string } {
   if (link.startsWith('/memfd:')) return { type: 'memfd', path: withoutDeleted(link).slice('/memfd:'.length) };
   if (link === '/dev/zero (deleted)') return { type: 'anonymous', path: 'anonymous' };
-  if (isDeleted(link)) return { type: 'deleted', path: unescapePath(withoutDeleted(link)) };
-  return { type: 'path', path: unescapePath(link) };
+  if (isDeleted(link)) return { type: 'deleted', path: withoutDeleted(link) };
+  return { type: 'path', path: link };
 }
 
 /** The NT_GNU_BUILD_ID note of an ELF file, hexadecimal; undefined where there is none. elf(5) */
@@ -181,14 +195,19 @@ export function buildIdOf(head: Buffer): string | undefined {
       const nameSize = head.readUInt32LE(note);
       const size = head.readUInt32LE(note + 4);
       const name = note + 12;
-      const bytes = name + ((nameSize + 3) & ~3);
+      const bytes = name + wordsOf(nameSize);
       if (head.readUInt32LE(note + 8) === NT_GNU_BUILD_ID && head.toString('latin1', name, name + 3) === 'GNU' && bytes + size <= end) {
         return head.toString('hex', bytes, bytes + size);
       }
-      note = bytes + ((size + 3) & ~3);
+      note = bytes + wordsOf(size);
     }
   }
   return undefined;
+}
+
+/** Sizes in a note are padded to four bytes. No bit operations: they end at 31 bits, and a size may be anything. */
+function wordsOf(size: number): number {
+  return Math.ceil(size / 4) * 4;
 }
 
 /**

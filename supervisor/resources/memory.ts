@@ -37,7 +37,7 @@ import type { AreaFlags, Vma } from '../proc/maps.js';
 import { pathText } from '../proc/path.js';
 import type { Tape } from '../tape/tape.js';
 import type { RawProcess } from './raw.js';
-import { type FileObject, type FileTable, nameOfFile } from './file.js';
+import { type FileObject, type FileTable, nameOfMapping } from './file.js';
 import { type Record_, readRecord } from './record.js';
 import { PageLoads, loadPages } from './page-load.js';
 import { restoreSharedAnonymous } from './shared-anonymous.js';
@@ -82,7 +82,7 @@ export function captureSharedMemory(frozen: Frozen, files: FileTable): void {
       continue;
     }
     const stat = files.identityOf(vma);
-    const { type, path } = nameOfFile(vma.name);
+    const { type, path } = nameOfMapping(vma);
     const known = files.find(stat.dev, stat.ino);
     if (type === 'path') {
       const file = known ?? files.add({ type, path, ...stat });
