@@ -124,6 +124,8 @@ export interface Native {
   memfd(name: string, flags: number): number;
   zeroRange(fd: number, offset: number, length: number): void;
   pipePair(): [read: number, write: number];
+  /** Whether executing a file gives capabilities. */
+  hasFileCapabilities(path: string): boolean;
   /** What poll(2) reports at once. */
   pollEvents(fd: number): number;
   /** The whole of a file shares its blocks with another at an offset; false where the file system cannot. */

@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -134,6 +135,13 @@ void zero_range(const Napi::CallbackInfo &info)
     }
 }
 
+/* hasFileCapabilities(path): whether executing it gives capabilities. capabilities(7) */
+Napi::Value has_file_capabilities(const Napi::CallbackInfo &info)
+{
+    std::string path = info[0].As<Napi::String>();
+    return Napi::Boolean::New(info.Env(), getxattr(path.c_str(), "security.capability", nullptr, 0) > 0);
+}
+
 /* pollEvents(fd): what poll(2) reports at once: POLLHUP, POLLERR, readiness. */
 Napi::Value poll_events(const Napi::CallbackInfo &info)
 {
@@ -167,6 +175,7 @@ void export_descriptor(Napi::Env env, Napi::Object exports)
     exports.Set("memfd", Napi::Function::New(env, memfd));
     exports.Set("pipePair", Napi::Function::New(env, pipe_pair));
     exports.Set("zeroRange", Napi::Function::New(env, zero_range));
+    exports.Set("hasFileCapabilities", Napi::Function::New(env, has_file_capabilities));
     exports.Set("pollEvents", Napi::Function::New(env, poll_events));
     exports.Set("reflinkInto", Napi::Function::New(env, reflink_into));
 }

@@ -10,10 +10,10 @@ import { playerCode } from '../freeze/player.js';
 import { Image, type Checkpoint } from '../image/image.js';
 import { processorFeatures } from '../proc/processor.js';
 import { parseStat } from '../proc/status.js';
-import { compileResume, readParts } from '../restore/compile.js';
+import { NAMESPACE_LABEL, compileResume, readParts } from '../restore/compile.js';
 import { prepareFiles } from '../restore/files.js';
 import { chooseIsolation, clockOffsets } from '../restore/isolation.js';
-import { LaunchPipes, type Launched, launch } from '../restore/launch.js';
+import { AGENT_PATH, LaunchPipes, type Launched, TapeFailure, launch } from '../restore/launch.js';
 import { ownKernelAreas } from '../restore/layout.js';
 import { log } from './log.js';
 import { type Charge, Supervisor } from './supervise.js';
@@ -75,7 +75,9 @@ async function relaunch(request: NamedRequest, image: Image, checkpoint: Checkpo
       shownArgs: request.shownArgs,
     }),
   );
-  const launched = await log.stepAsync('launch', () => launch({ ...compiled, pipes }));
+  const launched = await log.stepAsync('launch', () => launch({ ...compiled, pipes })).catch((error: unknown) => {
+    throw explain(error);
+  });
   const [argStart = 0n, argEnd = 0n] = parts.memory.layout.slice(7, 9);
   const args = (request.shownArgs ?? []).length > 0 ? ([argStart, argEnd] as const) : undefined;
   return { ...launched, args, region: { base: compiled.base, size: codeSize + compiled.tape.encodedLength } };
@@ -84,6 +86,15 @@ async function relaunch(request: NamedRequest, image: Image, checkpoint: Checkpo
 function originalName(checkpoint: Checkpoint): string | undefined {
   const { name } = checkpoint.header;
   return typeof name === 'string' && name !== '' ? name : undefined;
+}
+
+/** What a step that failed means for the user, where its own words do not say. */
+function explain(error: unknown): unknown {
+  if (!(error instanceof TapeFailure) || error.label !== NAMESPACE_LABEL) return error;
+  return new ProcsError('PROCS_ERR_PIDS', `cannot keep the process ids: this machine does not let you make namespaces (${error.message})`, {
+    cause: error,
+    remedy: `an administrator can permit user namespaces, or run: setcap cap_checkpoint_restore=ep ${AGENT_PATH}`,
+  });
 }
 
 /** What the program was started as. */

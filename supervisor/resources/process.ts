@@ -127,6 +127,8 @@ export function describeProcess(record: Record_): string[] {
 
 /** Attributes that nothing later depends on. */
 export function restoreProcess(tape: Tape, process: ProcessRecord): void {
+  // A process made with capabilities is not dumpable, and then /proc/self is not its own.
+  tape.call('set the dumpable flag', 'prctl', [PR_SET_DUMPABLE, 1, 0, 0, 0]);
   tape.call('set the personality', 'personality', [process.personality & PERSONALITY_MASK]);
   tape.call(`change to the directory ${pathText(process.directory)}`, 'chdir', [tape.text(pathBytes(process.directory))]);
   tape.call('set the umask', 'umask', [process.umask]);

@@ -28,6 +28,7 @@ import {
   PROT_EXEC,
   PROT_READ,
   PROT_WRITE,
+  PR_SET_DUMPABLE,
   PR_SET_MM,
   PR_SET_MM_MAP,
   PR_SET_NAME,
@@ -44,16 +45,20 @@ import { FieldReader, type Record_ } from '../resources/record.js';
 import type { Restore } from '../resources/resource.js';
 import { restoreDispositions, restoreSharedPending } from '../resources/signal.js';
 import { type ThreadRecord, readThreadRecord, restoreCapabilities, restoreRegisters, restoreThreadAttributes, resumeRegisters, spawnThread } from '../resources/thread.js';
-import { STUB_SIZE } from '../resources/restart.js';
+import { type InterruptedCall, StubLayout, stubData, stubRegisters, timeLeft } from '../resources/restart.js';
 import { armTimers, createTimers } from '../resources/timer.js';
 import { type DataRef, Load, Mark, PAGE_SIZE, type Slot, SlotAddress, Tape, roundUp } from '../tape/tape.js';
 import { findHole, ownKernelAreas } from './layout.js';
+
+export const NAMESPACE_LABEL = 'make namespaces of its own';
 
 /** How process ids are kept. */
 export interface Isolation {
   readonly user: boolean;
   readonly pid: boolean;
   readonly time: boolean;
+  /** The processes that play have capabilities that the program had not. */
+  readonly dropCapabilities: boolean;
 }
 
 export interface CompileOptions {
@@ -193,6 +198,8 @@ function fdsOf(record: Record_): number[] {
 
 /** The first process: takes what the supervisor holds, makes the others, ends. */
 function playAgent(tape: Tape, options: CompileOptions, parts: Parts, work: Work, init: Mark, target: Mark): void {
+  // With a file capability the agent is not dumpable, and then its /proc/self is root's.
+  tape.call('set the dumpable flag of the agent', 'prctl', [PR_SET_DUMPABLE, 1, 0, 0, 0]);
   const take = (what: string, fd: number, flags: number, as: number): void => {
     const path = tape.text(`/proc/${options.supervisorPid}/fd/${fd}`);
     const opened = tape.call(`open ${what}`, 'openat', [AT_FDCWD, path, flags, 0]);
@@ -209,7 +216,7 @@ function playAgent(tape: Tape, options: CompileOptions, parts: Parts, work: Work
 
   const { user, pid, time } = options.isolation;
   const namespaces = (user ? CLONE_NEWUSER : 0n) | (pid ? CLONE_NEWPID | CLONE_NEWNS : 0n) | (time ? CLONE_NEWTIME : 0n);
-  if (namespaces !== 0n) tape.call('make namespaces of its own', 'unshare', [namespaces]);
+  if (namespaces !== 0n) tape.call(NAMESPACE_LABEL, 'unshare', [namespaces]);
   if (user) {
     writeFile(tape, '/proc/self/setgroups', 'deny');
     writeFile(tape, '/proc/self/uid_map', `${options.uid} ${options.uid} 1`);
@@ -393,15 +400,15 @@ const MM_MAP_SIZE = 104;
 /** Threads, timers, signals, limits; then everybody leaves at once. */
 function finish(tape: Tape, options: CompileOptions, parts: Parts, work: Work, base: bigint): void {
   const { process, threads } = parts;
-  const dropCapabilities = options.isolation.user;
+  const { dropCapabilities } = options.isolation;
   const marks = threads.map(() => new Mark());
   threads.forEach((thread, index) => {
     if (index > 0) spawnThread(tape, thread.tid, marks[index] as Mark);
   });
   // A timer may notify a thread, so threads come first.
   createTimers(tape, parts.timers);
-  const stubs = new StubArea(base + STUB_ROOM);
-  const registers = threads.map((thread) => resumeRegisters(thread, (code) => stubs.add(code)));
+  const stubs = new StubArea(new StubLayout(base + STUB_ROOM, threads.length));
+  const registers = threads.map((thread) => resumeRegisters(thread, (...call) => stubs.finish(...call)));
   stubs.emit(tape, process.pid);
   restoreLockFuture(tape, parts.memory);
   const built = tape.reserve(4);
@@ -432,18 +439,22 @@ function finish(tape: Tape, options: CompileOptions, parts: Parts, work: Work, b
   });
 }
 
-/** Code that finishes interrupted calls: memory of the program from now on. */
+/** Stubs that finish interrupted calls: memory of the program from now on. */
 class StubArea {
-  readonly #codes: Buffer[] = [];
+  readonly #data: Buffer[] = [];
 
-  constructor(private readonly start: bigint) {}
+  constructor(private readonly layout: StubLayout) {}
 
-  add(code: (at: bigint) => Buffer): void {
-    this.#codes.push(code(this.start + BigInt(this.#codes.length * STUB_SIZE)));
+  finish(registers: Buffer, call: InterruptedCall, requestedNs: bigint): Buffer {
+    const leftNs = timeLeft(call, requestedNs);
+    const index = this.#data.push(stubData(registers, call, leftNs)) - 1;
+    return stubRegisters(registers, call, leftNs, this.layout, index);
   }
 
   emit(tape: Tape, pid: number): void {
-    if (this.#codes.length === 0) return;
-    putBytes(tape, pid, 'map code that finishes interrupted calls', this.start, Buffer.concat(this.#codes), PROT_READ | PROT_EXEC);
+    if (this.#data.length === 0) return;
+    putBytes(tape, pid, 'map code that finishes interrupted calls', this.layout.base, this.layout.code(), PROT_READ | PROT_EXEC);
+    putBytes(tape, pid, 'map what interrupted calls go on with', this.layout.dataAt(0), Buffer.concat(this.#data), PROT_READ | PROT_WRITE);
   }
 }
+

@@ -9,6 +9,7 @@ import { CLOCK_BOOTTIME, CLOCK_MONOTONIC } from '../linux.js';
 import { native } from '../native.js';
 import { field, parseFields } from '../proc/status.js';
 import type { Isolation } from './compile.js';
+import { AGENT_PATH } from './launch.js';
 
 const CAP_SYS_ADMIN = 21n;
 const CAP_CHECKPOINT_RESTORE = 40n;
@@ -18,7 +19,9 @@ export function chooseIsolation(policy: 'auto' | 'exact' | 'namespace', ids: rea
   const has = (capability: bigint): boolean => ((effective >> capability) & 1n) === 1n;
   const isAdmin = has(CAP_SYS_ADMIN);
   const taken = ids.filter((id) => existsSync(`/proc/${id}`));
-  const canSetIds = isAdmin || has(CAP_CHECKPOINT_RESTORE);
+  // An administrator may have given the agent the one capability that is needed: setcap cap_checkpoint_restore=ep.
+  const viaAgent = !isAdmin && !has(CAP_CHECKPOINT_RESTORE) && native.hasFileCapabilities(AGENT_PATH);
+  const canSetIds = isAdmin || has(CAP_CHECKPOINT_RESTORE) || viaAgent;
   if (policy === 'exact' || (policy === 'auto' && canSetIds && taken.length === 0)) {
     if (!canSetIds) {
       throw new ProcsError('PROCS_ERR_PIDS', 'cannot resume with exact process ids: that needs CAP_CHECKPOINT_RESTORE', {
@@ -30,9 +33,9 @@ export function chooseIsolation(policy: 'auto' | 'exact' | 'namespace', ids: rea
         remedy: 'leave out --pids=exact, and they are kept in a namespace',
       });
     }
-    return { user: false, pid: false, time: isAdmin && existsSync('/proc/self/timens_offsets') };
+    return { user: false, pid: false, time: isAdmin && existsSync('/proc/self/timens_offsets'), dropCapabilities: viaAgent };
   }
-  return { user: !isAdmin, pid: true, time: existsSync('/proc/self/timens_offsets') };
+  return { user: !isAdmin, pid: true, time: existsSync('/proc/self/timens_offsets'), dropCapabilities: !isAdmin };
 }
 
 /** What /proc/self/timens_offsets has to say for the clocks to go on from where they were. */

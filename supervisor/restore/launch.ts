@@ -16,6 +16,8 @@ import type { Tape } from '../tape/tape.js';
 const readFd = promisify(read);
 const MFD_CLOEXEC = 1;
 
+export const AGENT_PATH = join(packageRoot, 'agent/build/procs-agent');
+
 /** What the supervisor holds while a process is being made. */
 export class LaunchPipes {
   readonly report = native.pipePair();
@@ -105,11 +107,10 @@ function writeTape(request: LaunchRequest): number {
 }
 
 async function runAgent(tapeFd: number, request: LaunchRequest): Promise<void> {
-  const agent = join(packageRoot, 'agent/build/procs-agent');
   const inherited = new Set(request.inherited ?? []);
   const count = Math.max(2, ...inherited) + 1;
   const stdio = Array.from({ length: count }, (_, fd) => (fd <= 2 ? ('inherit' as const) : inherited.has(fd) ? fd : ('ignore' as const)));
-  const result = await execa(agent, [`/proc/${process.pid}/fd/${tapeFd}`], {
+  const result = await execa(AGENT_PATH, [`/proc/${process.pid}/fd/${tapeFd}`], {
     stdio: stdio as ['inherit', 'inherit', 'inherit'],
     reject: false,
     extendEnv: false,
@@ -117,7 +118,7 @@ async function runAgent(tapeFd: number, request: LaunchRequest): Promise<void> {
     cleanup: false,
   });
   if (result.exitCode === undefined && result.signal === undefined) {
-    throw new ProcsError('PROCS_ERR_BUILD', `cannot execute ${agent}: ${messageOf(result.cause ?? result.originalMessage)}`);
+    throw new ProcsError('PROCS_ERR_BUILD', `cannot execute ${AGENT_PATH}: ${messageOf(result.cause ?? result.originalMessage)}`);
   }
 }
 
