@@ -10,7 +10,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { ProcsError, errnoName } from '../errors.js';
 import { NT_PRSTATUS, NT_X86_XSTATE, PTRACE_EVENT_STOP, PTRACE_O_TRACESYSGOOD, SIGNAL, errnoText, signalName } from '../linux.js';
 import { type Address, type RseqRegistration, native } from '../native.js';
-import { getResult, withRegisters } from '../proc/registers.js';
+import { REGISTER_SET_SIZE, getResult, withRegisters } from '../proc/registers.js';
 import { leaveCriticalSection } from './critical.js';
 
 /** How long a thread may take to stop. One inside an uninterruptible system call takes longer. */
@@ -35,6 +35,8 @@ export interface StoppedThread {
 
 export class StoppedProcess {
   readonly threads: StoppedThread[] = [];
+  /** Gives threads registers with which they make calls again that the freeze has ended with EINTR. */
+  mendCalls: (() => void) | undefined;
   /** Signals that came while it was frozen and could not be blocked: sent again at the thaw. */
   readonly sendAgain = new Set<number>();
   #thawed = false;
@@ -56,6 +58,10 @@ export class StoppedProcess {
         if (fresh.length === 0) break;
         for (const tid of fresh) seen.add(tid);
         stopped.#stopThreads(fresh);
+      }
+      // The kernel gives the register set of what the thread runs: that of i386 is shorter.
+      if (stopped.threads.some(({ registers }) => registers.length !== REGISTER_SET_SIZE)) {
+        throw new ProcsError('PROCS_ERR_REFUSED', `cannot checkpoint process ${pid}: it is a 32-bit program`, { remedy: 'only 64-bit programs can be saved: use a 64-bit build of it' });
       }
       // Before any foreign code runs in a thread: the kernel would then forget where the thread was.
       for (const thread of stopped.threads) leaveCriticalSection(pid, thread);
@@ -102,6 +108,11 @@ export class StoppedProcess {
   thaw(): void {
     if (this.#thawed) return;
     this.#thawed = true;
+    try {
+      this.mendCalls?.();
+    } catch {
+      // No room for a stub: the program sees what any stop would have shown it.
+    }
     for (const thread of this.threads) {
       try {
         settle(thread);
