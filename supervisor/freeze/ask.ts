@@ -27,7 +27,7 @@ import {
   SIGNAL_COUNT,
 } from '../linux.js';
 import { native } from '../native.js';
-import { type Vma, withoutRange } from '../proc/maps.js';
+import { type Vma, parseMaps, withoutRange } from '../proc/maps.js';
 import { parseFields, parseStat, parseTimers } from '../proc/status.js';
 import type { RawDescriptor, RawProcess, RawStat, RawThread } from '../resources/raw.js';
 import { SETTINGS } from '../resources/setting.js';
@@ -61,20 +61,9 @@ export function ask(stopped: StoppedProcess, player: Player, vmas: readonly Vma[
 
   return {
     pid,
-    stat: parseStat(readText(`${proc}/stat`)),
-    statusText: readText(`${proc}/status`),
+    ...readProcess(pid),
     vmas: withoutRange(vmas, player.region.base, player.region.base + BigInt(player.region.size)),
-    auxv: readFileSync(`${proc}/auxv`),
-    commandLine: readFileSync(`${proc}/cmdline`),
-    exeLink: readLink(`${proc}/exe`),
-    cwdLink: readLink(`${proc}/cwd`),
-    rootLink: readLink(`${proc}/root`),
-    personality: parseInt(readText(`${proc}/personality`), 16),
-    oomScoreAdj: Number(readText(`${proc}/oom_score_adj`)),
-    coredumpFilter: parseInt(readText(`${proc}/coredump_filter`), 16),
-    limits: native.getLimits(pid),
     threads,
-    descriptors: readDescriptors(pid),
     childrenText: stopped.threads.map(({ tid }) => readText(`${proc}/task/${tid}/children`)).join(' '),
     timersText,
     timerSettings: new Map([...questions.timers].map(([id, ref]) => [id, Buffer.from(played.bytes(ref, ITIMERVAL_SIZE))])),
@@ -92,6 +81,54 @@ export function ask(stopped: StoppedProcess, player: Player, vmas: readonly Vma[
     keepCapabilities: Number(played.result(questions.keepCapabilities)),
     xstatePermissions: played.result(questions.xstate) < 0n ? 0n : played.bytes(questions.xstatePermissions, 8).readBigUInt64LE(0),
   };
+}
+
+/** What /proc and prlimit(2) tell of the process, stopped or not. */
+function readProcess(pid: number): Pick<
+  RawProcess,
+  'stat' | 'statusText' | 'auxv' | 'commandLine' | 'exeLink' | 'cwdLink' | 'rootLink' | 'personality' | 'oomScoreAdj' | 'coredumpFilter' | 'limits' | 'descriptors'
+> {
+  const proc = `/proc/${pid}`;
+  return {
+    stat: parseStat(readText(`${proc}/stat`)),
+    statusText: readText(`${proc}/status`),
+    auxv: readFileSync(`${proc}/auxv`),
+    commandLine: readFileSync(`${proc}/cmdline`),
+    exeLink: readLink(`${proc}/exe`),
+    cwdLink: readLink(`${proc}/cwd`),
+    rootLink: readLink(`${proc}/root`),
+    personality: parseInt(readText(`${proc}/personality`), 16),
+    oomScoreAdj: Number(readText(`${proc}/oom_score_adj`)),
+    coredumpFilter: parseInt(readText(`${proc}/coredump_filter`), 16),
+    limits: native.getLimits(pid),
+    descriptors: readDescriptors(pid),
+  };
+}
+
+/** So many times at first, and once before every later freeze: V8 forgets what is not used for long. */
+const REHEARSALS = 6;
+let isRehearsed = false;
+
+/**
+ * Does what `ask` will do, as far as that needs no stopped process, and forgets the answers. Just before
+ * a freeze, so that while the process stands still V8 has the code at hand, and the kernel the
+ * files of /proc/PID.
+ */
+export function rehearse(pid: number): void {
+  try {
+    for (let time = isRehearsed ? REHEARSALS - 1 : 0; time < REHEARSALS; time++) {
+      const { tape } = processQuestions([]);
+      askThread(tape);
+      tape.end();
+      tape.encode({ base: 0n, codeSize: 0, reportFd: -1 });
+      parseMaps(readText(`/proc/${pid}/maps`));
+      readProcess(pid);
+    }
+    isRehearsed = true;
+  } catch (error) {
+    // Descriptors come and go while the process runs. If it is gone, the freeze will tell.
+    if (errnoName(error) === undefined) throw error;
+  }
 }
 
 interface ProcessQuestions {
@@ -194,6 +231,10 @@ interface ThreadQuestions {
 
 function threadQuestions(tape: Tape, stopped: StoppedProcess, thread: StoppedThread): ThreadQuestions {
   if (thread.caught !== undefined) requeue(tape, stopped, thread, thread.caught);
+  return askThread(tape);
+}
+
+function askThread(tape: Tape): ThreadQuestions {
   const alternateStack = tape.reserve(24);
   tape.call('ask for the alternate signal stack', 'sigaltstack', [0, alternateStack]);
   const clearChildTid = tape.reserve(8);

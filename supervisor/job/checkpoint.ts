@@ -6,7 +6,7 @@
 import { open } from 'node:fs/promises';
 import { hostname, release } from 'node:os';
 import { ProcsError, errnoName } from '../errors.js';
-import { readOwnText, readText } from '../freeze/ask.js';
+import { readOwnText, readText, rehearse } from '../freeze/ask.js';
 import { type PageSink, type Snapshot, encodeSources, takeSnapshot, writeDefaults } from '../freeze/snapshot.js';
 import type { PlayerRegion } from '../freeze/player.js';
 import { WaitTimes } from '../freeze/waiting.js';
@@ -67,6 +67,7 @@ export async function writeCheckpoint(options: CheckpointOptions): Promise<Check
     const sink: PageSink = { fd: draft.fd, offset: draft.dataOffset, extents: [], shared: [] };
     let snapshot: Snapshot | undefined;
     try {
+      log.step('rehearse', () => rehearse(target.pid));
       const flags = log.step('look at the memory map', () => parseVmFlags(readOwnText(target.pid, 'smaps')));
       const waits = WaitTimes.before(target.pid, target.waits);
       snapshot = log.step('freeze', () => takeSnapshot({ pid: target.pid, region: target.region, waits, flags, sink, files: options.files, hold: options.stop }));
