@@ -11,6 +11,7 @@ import { ProcsError } from '../errors.js';
 import { MAP_ANONYMOUS, MAP_PRIVATE, NT_PRSTATUS, PTRACE_EVENT_CLONE, PTRACE_EVENT_FORK, PROT_EXEC, PROT_READ, PROT_WRITE, errnoText } from '../linux.js';
 import { type Address, native, packageRoot } from '../native.js';
 import type { Vma } from '../proc/maps.js';
+import type { Stubs } from './mend.js';
 import { withRegisters } from '../proc/registers.js';
 import { innermostId, parseFields } from '../proc/status.js';
 import { signalFrame } from '../resources/frame.js';
@@ -28,6 +29,8 @@ const PLAY_TIMEOUT_MS = 10_000;
 export interface PlayerRegion {
   readonly base: Address;
   readonly size: number;
+  /** What finishes calls that a freeze has cut short, where there were any. */
+  stubs?: Stubs;
 }
 
 /** A step of a tape that failed in a stopped process. */

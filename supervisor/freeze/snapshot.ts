@@ -20,6 +20,7 @@ import { SELECT } from '../native.js';
 import { type AreaFlags, type Vma, parseMaps } from '../proc/maps.js';
 import { pathBytes } from '../proc/path.js';
 import { ask, readText } from './ask.js';
+import { Stubs, mendCalls } from './mend.js';
 import { Player, type PlayerRegion } from './player.js';
 import { StoppedProcess } from './stopped.js';
 import { ForkRefused, type PageOwner, Twin } from './twin.js';
@@ -89,7 +90,7 @@ export function takeSnapshot(options: SnapshotOptions): Snapshot {
     const process = stopped;
     options.waits.freeze();
     const { player, vmas } = enter(stopped, options.region);
-    const raw = ask(stopped, player, vmas, options.waits);
+    const raw = askAndMend(stopped, player, vmas, options.waits);
     const files = new FileTable();
     const { frozen, reasons } = frozenView(raw, options, held);
     refuseProcess(frozen);
@@ -129,13 +130,21 @@ function enter(stopped: StoppedProcess, region: PlayerRegion | undefined): { pla
   return { player, vmas: player.region === region ? vmas : read() };
 }
 
+/** The calls that the freeze has cut short are made again at the thaw, whatever comes in between. */
+function askAndMend(stopped: StoppedProcess, player: Player, vmas: readonly Vma[], waits: WaitTimes): RawProcess {
+  const raw = ask(stopped, player, vmas, waits);
+  const stubs = (player.region.stubs ??= new Stubs());
+  stopped.mendCalls = () => mendCalls(stopped, vmas, raw, stubs);
+  return raw;
+}
+
 /** The same questions without a twin: what would refuse a checkpoint now. */
 export function findReasons(options: Omit<SnapshotOptions, 'hold'>): Reason[] {
   const held: number[] = [];
   try {
     using stopped = StoppedProcess.stop(options.pid);
     const { player, vmas } = enter(stopped, options.region);
-    const raw = ask(stopped, player, vmas, options.waits);
+    const raw = askAndMend(stopped, player, vmas, options.waits);
     const { frozen, reasons } = frozenView(raw, options, held);
     const dry: Frozen = { ...frozen, storeFile: () => undefined, storeMemory: () => undefined };
     const files = new FileTable();

@@ -9,6 +9,7 @@
  */
 import { ARGUMENT_REGISTERS, type RegisterName, getRegister, getResult, withRegisters } from '../proc/registers.js';
 import { SYSCALL } from '../tape/syscalls.js';
+import { PAGE_SIZE, roundUp } from '../tape/tape.js';
 
 const ERESTARTSYS = -512n;
 const ERESTARTNOINTR = -513n;
@@ -51,16 +52,22 @@ export function timeoutOf(number: number, args: readonly bigint[]): Timeout | un
   }
 }
 
-/** Calls that answer EINTR to any interruption, even one that is no signal; signal(7). */
+/**
+ * Calls that answer EINTR to any interruption, even one that is no signal; signal(7). Those of sockets do
+ * where SO_RCVTIMEO or SO_SNDTIMEO sets a time, which then begins anew.
+ */
 const INTERRUPTED_BY_STOP: ReadonlySet<number> = new Set([
   SYSCALL.epoll_wait, SYSCALL.epoll_pwait, SYSCALL.epoll_pwait2, SYSCALL.rt_sigtimedwait, SYSCALL.semop, SYSCALL.semtimedop,
-  SYSCALL.io_getevents, SYSCALL.io_pgetevents,
+  SYSCALL.io_getevents, SYSCALL.io_pgetevents, SYSCALL.io_uring_enter, SYSCALL.fallocate,
+  SYSCALL.accept, SYSCALL.accept4, SYSCALL.connect, SYSCALL.recvfrom, SYSCALL.recvmsg, SYSCALL.recvmmsg, SYSCALL.sendto, SYSCALL.sendmsg, SYSCALL.sendmmsg,
 ]);
 
 /** What a thread was waiting for when it was stopped. */
 export interface InterruptedCall {
   readonly number: number;
   readonly args: readonly bigint[];
+  /** The kernel has ended it with EINTR, and will not make it again by itself. */
+  readonly cutShort: boolean;
   readonly timeout: Timeout | undefined;
   /** How long it had waited, in nanoseconds; undefined where that is not known. */
   readonly waitedNs: bigint | undefined;
@@ -85,7 +92,7 @@ export function interruptedCall(
   const cutShort = result === EINTR && INTERRUPTED_BY_STOP.has(number) && !hasSignal;
   if (!restarted && !cutShort) return undefined;
   const args = ARGUMENT_REGISTERS.map((name) => getRegister(registers, name));
-  return { number, args, timeout: result === ERESTART_RESTARTBLOCK || cutShort ? timeoutOf(number, args) : undefined, waitedNs: wait?.waitedNs };
+  return { number, args, cutShort, timeout: result === ERESTART_RESTARTBLOCK || cutShort ? timeoutOf(number, args) : undefined, waitedNs: wait?.waitedNs };
 }
 
 /**
@@ -114,50 +121,111 @@ export function repeatCall(registers: Buffer, call: InterruptedCall): Buffer {
   });
 }
 
-/** Room that one call with a shortened timeout needs: 64 bytes of code, a timespec. */
-export const STUB_SIZE = 128;
-const STUB_TIMESPEC = 112;
-
 /**
- * Code that makes the call with what is left of its timeout, puts the argument
- * registers back as the program left them, and goes on behind the program's own
- * `syscall` instruction. The program may keep using those registers, and the memory
- * its timeout stands in must not be changed.
- *
- * @param at  Where the stub will be.
- * @param requestedNs  The timeout the program asked for.
+ * A stub finishes a call with what is left of its timeout: it makes the call, puts the
+ * argument registers back as the program left them, says that it is done, and goes on
+ * behind the program's own `syscall` instruction. The program may keep using those
+ * registers, and the memory its timeout stands in must not be changed. The code is the
+ * same for every call; what differs is in data that the code finds at a fixed distance.
  */
-export function restartStub(registers: Buffer, call: InterruptedCall, at: bigint, requestedNs: bigint): { registers: Buffer; code: Buffer } {
-  const waited = call.waitedNs ?? 0n;
-  const left = waited >= requestedNs ? 0n : requestedNs - waited;
-  const timeout = call.timeout;
-  if (timeout === undefined) throw new Error('a stub is for a call with a timeout');
-  const register = ARGUMENT_REGISTERS[timeout.argument] as RegisterName;
-  const original = call.args[timeout.argument] ?? 0n;
+export const STUB_CODE_SIZE = 64;
+export const STUB_DATA_SIZE = 128;
+/** Offsets in a stub's data. */
+const STUB = { arguments: 0, returnAddress: 48, timespec: 64, done: 80 } as const;
 
-  const code = Buffer.alloc(STUB_SIZE, 0xcc);
-  let end = 0;
-  const emit = (...bytes: number[]): void => {
-    for (const byte of bytes) code[end++] = byte;
-  };
-  emit(0x0f, 0x05); // syscall
-  emit(...MOVABS[register as keyof typeof MOVABS]); // movabs $original, %register
-  end = code.writeBigUInt64LE(BigInt.asUintN(64, original), end);
-  emit(0xff, 0x25, 0, 0, 0, 0); // jmp *0(%rip)
-  end = code.writeBigUInt64LE(getRegister(registers, 'rip'), end);
-  code.writeBigInt64LE(left / 1_000_000_000n, STUB_TIMESPEC);
-  code.writeBigInt64LE(left % 1_000_000_000n, STUB_TIMESPEC + 8);
+/** Where stubs are: the code of all of them, in whole pages, then the data of all of them. */
+export class StubLayout {
+  readonly codeLength: number;
+  readonly length: number;
 
-  const shortened = timeout.unit === 'ms' ? (left + 999_999n) / 1_000_000n : at + BigInt(STUB_TIMESPEC);
-  return { code, registers: withRegisters(registers, { rax: BigInt(call.number), rip: at, orig_rax: -1n, [register]: shortened }) };
+  constructor(
+    readonly base: bigint,
+    readonly count: number,
+  ) {
+    this.codeLength = roundUp(count * STUB_CODE_SIZE, PAGE_SIZE);
+    this.length = this.codeLength + roundUp(count * STUB_DATA_SIZE, PAGE_SIZE);
+  }
+
+  codeAt(index: number): bigint {
+    return this.base + BigInt(index * STUB_CODE_SIZE);
+  }
+
+  dataAt(index: number): bigint {
+    return this.base + BigInt(this.codeLength + index * STUB_DATA_SIZE);
+  }
+
+  doneAt(index: number): bigint {
+    return this.dataAt(index) + BigInt(STUB.done);
+  }
+
+  timespecAt(index: number): bigint {
+    return this.dataAt(index) + BigInt(STUB.timespec);
+  }
+
+  /** The stub whose call a thread is in, by its instruction pointer; undefined for any other place. */
+  callingAt(rip: bigint): number | undefined {
+    const offset = rip - SYSCALL_LENGTH - this.base;
+    const index = Number(offset / BigInt(STUB_CODE_SIZE));
+    return offset >= 0n && index < this.count && offset % BigInt(STUB_CODE_SIZE) === 0n ? index : undefined;
+  }
+
+  code(): Buffer {
+    const bytes = Buffer.alloc(this.codeLength, 0xcc);
+    for (let index = 0; index < this.count; index++) {
+      let end = index * STUB_CODE_SIZE;
+      // An instruction that addresses the data relative to its own end.
+      const emit = (opcode: readonly number[], offset: number, ...rest: readonly number[]): void => {
+        end += Buffer.from(opcode).copy(bytes, end);
+        const place = end;
+        end = place + 4 + Buffer.from(rest).copy(bytes, place + 4);
+        bytes.writeInt32LE(Number(this.dataAt(index) - this.base) + offset - end, place);
+      };
+      end += Buffer.from([0x0f, 0x05]).copy(bytes, end); // syscall
+      ARGUMENT_REGISTERS.forEach((name, argument) => emit(MOV_FROM_MEMORY[name], STUB.arguments + argument * 8));
+      emit([0xc6, 0x05], STUB.done, 1); // movb $1, done(%rip)
+      emit([0xff, 0x25], STUB.returnAddress); // jmp *returnAddress(%rip)
+    }
+    return bytes;
+  }
 }
 
-/** movabs $imm64 into each argument register. */
-const MOVABS = {
-  rdi: [0x48, 0xbf],
-  rsi: [0x48, 0xbe],
-  rdx: [0x48, 0xba],
-  r10: [0x49, 0xba],
-  r8: [0x49, 0xb8],
-  r9: [0x49, 0xb9],
+/** mov disp32(%rip), %register */
+const MOV_FROM_MEMORY = {
+  rdi: [0x48, 0x8b, 0x3d],
+  rsi: [0x48, 0x8b, 0x35],
+  rdx: [0x48, 0x8b, 0x15],
+  r10: [0x4c, 0x8b, 0x15],
+  r8: [0x4c, 0x8b, 0x05],
+  r9: [0x4c, 0x8b, 0x0d],
 } as const;
+
+/** What is left of a timeout. */
+export function timeLeft(call: InterruptedCall, requestedNs: bigint): bigint {
+  const waited = call.waitedNs ?? 0n;
+  return waited >= requestedNs ? 0n : requestedNs - waited;
+}
+
+export function timespecBytes(ns: bigint): Buffer {
+  const bytes = Buffer.alloc(16);
+  bytes.writeBigInt64LE(ns / 1_000_000_000n, 0);
+  bytes.writeBigInt64LE(ns % 1_000_000_000n, 8);
+  return bytes;
+}
+
+/** The data of a stub for a thread's call. */
+export function stubData(registers: Buffer, call: InterruptedCall, leftNs: bigint): Buffer {
+  const data = Buffer.alloc(STUB_DATA_SIZE);
+  call.args.forEach((value, index) => data.writeBigUInt64LE(BigInt.asUintN(64, value), STUB.arguments + index * 8));
+  data.writeBigUInt64LE(getRegister(registers, 'rip'), STUB.returnAddress);
+  timespecBytes(leftNs).copy(data, STUB.timespec);
+  return data;
+}
+
+/** The registers with which a thread makes its call in a stub. */
+export function stubRegisters(registers: Buffer, call: InterruptedCall, leftNs: bigint, layout: StubLayout, index: number): Buffer {
+  const { timeout } = call;
+  if (timeout === undefined) throw new Error('a stub is for a call with a timeout');
+  const register = ARGUMENT_REGISTERS[timeout.argument] as RegisterName;
+  const shortened = timeout.unit === 'ms' ? (leftNs + 999_999n) / 1_000_000n : layout.timespecAt(index);
+  return withRegisters(registers, { rax: BigInt(call.number), rip: layout.codeAt(index), orig_rax: -1n, [register]: shortened });
+}

@@ -24,7 +24,7 @@ import { type DataRef, Mark, type Tape } from '../tape/tape.js';
 import type { RawProcess, RawThread } from './raw.js';
 import { signalFrame } from './frame.js';
 import { type Record_, readRecord } from './record.js';
-import { type InterruptedCall, interruptedCall, repeatCall, requestedTimeout, restartStub, timeoutOf } from './restart.js';
+import { type InterruptedCall, interruptedCall, repeatCall, requestedTimeout, timeoutOf } from './restart.js';
 
 const VERSION = 1;
 const SIGALTSTACK_SIZE = 24;
@@ -46,9 +46,7 @@ export function captureThreads(raw: RawProcess, read: (address: bigint, length: 
   const sharedPending = signalsOf(raw.sharedPending);
   return raw.threads.map((thread) => {
     const fields = parseFields(thread.statusText);
-    const waiting = [...signalsOf(thread.pending), ...sharedPending].map((info) => info.readInt32LE(0));
-    const hasSignal = waiting.some((signal) => ((thread.signalMask >> BigInt(signal - 1)) & 1n) === 0n);
-    const call = interruptedCall(thread.registers, thread.wait, hasSignal);
+    const call = interruptedCall(thread.registers, thread.wait, hasSignal(thread, sharedPending));
     const rseq = thread.rseq;
     return {
       kind: 'thread',
@@ -75,6 +73,11 @@ export function captureThreads(raw: RawProcess, read: (address: bigint, length: 
       capabilities: ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'].map((name) => BigInt(`0x${field(fields, name)}`)),
     };
   });
+}
+
+/** Whether a signal waits that the thread does not block. */
+export function hasSignal(thread: RawThread, sharedPending: readonly Buffer[]): boolean {
+  return [...signalsOf(thread.pending), ...sharedPending].some((info) => ((thread.signalMask >> BigInt(info.readInt32LE(0) - 1)) & 1n) === 0n);
 }
 
 export function signalsOf(bytes: Buffer): Buffer[] {
@@ -159,21 +162,14 @@ export function describeThread(record: Record_): string[] {
 /**
  * The registers with which a thread goes on.
  *
- * @param stubAt  Gives room for code that finishes a call with a shortened timeout (restart.ts).
+ * @param finish  Has a stub make the call with what is left of the timeout that the program asked for.
  */
-export function resumeRegisters(thread: ThreadRecord, stubAt: (code: (at: bigint) => Buffer) => void): Buffer {
+export function resumeRegisters(thread: ThreadRecord, finish: (registers: Buffer, call: InterruptedCall, requestedNs: bigint) => Buffer): Buffer {
   const interrupted = thread.interrupted;
   if (interrupted === undefined) return thread.registers;
-  const call: InterruptedCall = { ...interrupted, timeout: timeoutOf(interrupted.number, interrupted.args) };
+  const call: InterruptedCall = { ...interrupted, cutShort: false, timeout: timeoutOf(interrupted.number, interrupted.args) };
   const { requestedNs } = interrupted;
-  if (requestedNs === undefined || call.timeout === undefined) return repeatCall(thread.registers, call);
-  let registers = thread.registers;
-  stubAt((at) => {
-    const stub = restartStub(thread.registers, call, at, requestedNs);
-    registers = stub.registers;
-    return stub.code;
-  });
-  return registers;
+  return requestedNs === undefined || call.timeout === undefined ? repeatCall(thread.registers, call) : finish(thread.registers, call, requestedNs);
 }
 
 /** Makes another thread of the process, which goes on at `child`. */

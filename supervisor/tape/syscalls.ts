@@ -109,6 +109,8 @@ export const SYSCALL = {
   epoll_pwait: 281,
   fallocate: 285,
   accept4: 288,
+  sendmmsg: 307,
+  io_uring_enter: 426,
   dup3: 292,
   pipe2: 293,
   rt_tgsigqueueinfo: 297,
