@@ -71,13 +71,15 @@ export class Twin implements PageOwner {
     return new Twin(twin);
   }
 
-  /** Ends it and takes it off the process table. */
+  /**
+   * Ends it. Giving back the memory of a large one takes a while, for which nobody waits: like every
+   * orphan, it is reaped when SIGCHLD tells of its end.
+   */
   end(): void {
     if (this.#gone) return;
     this.#gone = true;
     try {
       native.sendSignal(this.pid, 0, SIGNAL.SIGKILL);
-      native.waitStop(this.pid, STEP_TIMEOUT_MS);
     } catch (error) {
       if (errnoName(error) !== 'ESRCH') throw error;
     }
