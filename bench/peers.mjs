@@ -2,12 +2,13 @@
  * Other checkpointers, where they are on PATH and work here: measured in the same rounds.
  * A peer that cannot be used says why; nothing is measured of it.
  */
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { endTarget, largestGap, settle } from './checkpoints.mjs';
-import { Running, program } from './programs.mjs';
+import { Running, now, program } from './programs.mjs';
 
 /** @returns {Promise<{ usable: object[], notUsable: { name: string, reason: string }[] }>} */
 export async function findPeers() {
@@ -33,7 +34,8 @@ async function whyNotByTrial(tool) {
     return undefined;
   } catch (error) {
     const lines = error.message.trim().split('\n').map((line) => line.trim()).filter(Boolean);
-    return lines.find((line) => /error/i.test(line)) ?? lines.at(-1);
+    const errors = lines.filter((line) => /error/i.test(line)).map((line) => line.replace(/^Error \([^)]*\): /, ''));
+    return (errors.length > 0 ? errors.slice(0, 3) : lines.slice(-1)).join('; ');
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
@@ -52,47 +54,65 @@ function sizeOf(directory) {
   return readdirSync(directory).reduce((sum, name) => sum + statSync(join(directory, name)).blocks * 512, 0);
 }
 
-/** Programs run as they are; dumping needs root. What it writes it does not sync: `sync -f` is part of "durable". */
+/**
+ * Programs run as they are; dumping needs root. Node's pipes are sockets, whose other end CRIU would have to
+ * be told of: the program reads nothing and writes to a file. `sync` is part of "durable".
+ */
 const criu = {
   name: 'CRIU',
   whyNot: () => (process.getuid() === 0 ? whyNotByTrial(criu) : Promise.resolve('it needs root')),
   async round({ mebibytes, kind, directory }) {
-    const job = new Running([program('ticker'), String(mebibytes), kind], { stdio: ['pipe', 'pipe', 'ignore'], cwd: directory });
+    const images = join(directory, 'images');
+    mkdirSync(images);
+    const output = join(directory, 'output');
+    const fd = openSync(output, 'a');
+    const job = spawn(program('ticker'), [String(mebibytes), kind], { stdio: ['ignore', fd, 'ignore'], detached: true });
+    closeSync(fd);
+    const ended = new Promise((resolve) => job.once('close', resolve));
     const measured = {};
-    const dump = ['criu', 'dump', '--shell-job', '--images-dir', directory, '--tree', String(job.pid)];
-    // A pipe to the outside has to be named to be left out, and to be given anew.
-    const ends = [0, 1].map((fd) => readFd(job.pid, fd));
-    const externals = ends.flatMap((name) => ['--external', name]);
     try {
-      await job.line(/^ready/);
+      await lineIn(output, /^ready/);
       await settle();
-      const from = job.lines.length;
-      measured.durable = runOrThrow([...dump, ...externals, '--leave-running']) + runOrThrow(['sync', '-f', directory]);
+      const from = linesIn(output).length;
+      measured.durable = runOrThrow(['criu', 'dump', '--images-dir', images, '--tree', String(job.pid), '--leave-running']) + runOrThrow(['sync', '-f', images]);
       await settle();
-      measured.pause = largestGap(job.lines.slice(from));
-      measured.bytes = sizeOf(directory);
+      measured.pause = largestGap(linesIn(output, from));
+      measured.bytes = sizeOf(images);
     } finally {
-      await job.kill();
-      await endTarget(job.pid);
+      job.kill('SIGKILL');
+      await ended;
     }
+    // What it said after the dump is not part of the file that the dump knows.
+    const from = linesIn(output).length;
     await settle();
-    const inherit = ends.flatMap((name, fd) => ['--inherit-fd', `fd[${fd}]:${name}`]);
-    const resumed = new Running(['criu', 'restore', '--shell-job', '--images-dir', directory, ...inherit], { cwd: directory });
+    const begun = now();
     try {
-      const { match } = await resumed.line(/^(?:resumed (\d+)|gap \d+ (\d+))/);
-      measured.resume = Number(match[1] ?? match[2]) / 1e6 - resumed.begun;
+      runOrThrow(['criu', 'restore', '--images-dir', images, '--restore-detached']);
+      const { match } = await lineIn(output, /^(?:resumed (\d+)|gap \d+ (\d+))/, from);
+      measured.resume = Number(match[1] ?? match[2]) / 1e6 - begun;
     } finally {
-      resumed.child.stdin.destroy();
       await endTarget(job.pid);
-      await resumed.ended;
     }
     return measured;
   },
 };
 
-function readFd(pid, fd) {
-  const { ino } = statSync(`/proc/${pid}/fd/${fd}`);
-  return `pipe:[${ino}]`;
+function linesIn(path, from = 0) {
+  return readFileSync(path, 'latin1')
+    .split('\n')
+    .slice(from)
+    .map((text) => ({ text }));
+}
+
+async function lineIn(path, pattern, from = 0) {
+  for (let waited = 0; waited < 10_000; waited += 5) {
+    for (const { text } of linesIn(path, from)) {
+      const match = pattern.exec(text);
+      if (match !== null) return { match };
+    }
+    await delay(5);
+  }
+  throw new Error(`no line ${pattern} in ${path}`);
 }
 
 /** Without gzip, which takes it ten times as long. */

@@ -66,8 +66,8 @@ export class Running {
     this.child = spawn(file, args, { stdio: ['pipe', 'pipe', 'pipe'], ...options });
     this.ended = new Promise((resolve) => this.child.once('close', (code, signal) => resolve(signal ?? code)));
     this.child.once('error', (error) => this.#fail(error));
-    this.child.stdin.on('error', () => undefined);
-    for (const stream of [this.child.stdout, this.child.stderr]) {
+    this.child.stdin?.on('error', () => undefined);
+    for (const stream of [this.child.stdout, this.child.stderr].filter(Boolean)) {
       createInterface({ input: stream }).on('line', (text) => {
         const line = { text, time: now() };
         this.#lines.push(line);
@@ -113,7 +113,7 @@ export class Running {
   /** Ends it by SIGKILL. */
   async kill() {
     this.child.kill('SIGKILL');
-    this.child.stdin.destroy();
+    this.child.stdin?.destroy();
     await this.ended;
   }
 
