@@ -28,7 +28,7 @@ export class FieldReader {
 
   bigint(name: string): bigint {
     const value = this.fields[name];
-    return typeof value === 'bigint' ? value : this.#refuse(name, 'a 64-bit number');
+    return isWord(value) ? value : this.#refuse(name, 'a 64-bit number');
   }
 
   text(name: string): string {
@@ -56,12 +56,12 @@ export class FieldReader {
 
   bigints(name: string): bigint[] {
     const value = this.fields[name];
-    return Array.isArray(value) && value.every((item) => typeof item === 'bigint') ? (value as bigint[]) : this.#refuse(name, 'a list of 64-bit numbers');
+    return Array.isArray(value) && value.every(isWord) ? (value as bigint[]) : this.#refuse(name, 'a list of 64-bit numbers');
   }
 
   texts(name: string): string[] {
     const value = this.fields[name];
-    return Array.isArray(value) && value.every((item) => typeof item === 'string') ? (value as string[]) : this.#refuse(name, 'a list of texts');
+    return Array.isArray(value) && value.every((item) => typeof item === 'string' && !item.includes('\0')) ? (value as string[]) : this.#refuse(name, 'a list of texts');
   }
 
   byteLists(name: string): Buffer[] {
@@ -74,8 +74,8 @@ export class FieldReader {
     const value = this.fields[name];
     if (!Array.isArray(value)) return this.#refuse(name, 'a list');
     return value.map((item, index) => {
-      if (typeof item !== 'object' || item === null) return this.#refuse(`${name}[${index}]`, 'a map');
-      return new FieldReader(item as { [field: string]: unknown }, `${this.what}.${name}[${index}]`);
+      if (!isMap(item)) return this.#refuse(`${name}[${index}]`, 'a map');
+      return new FieldReader(item, `${this.what}.${name}[${index}]`);
     });
   }
 
@@ -87,9 +87,18 @@ export class FieldReader {
 
   map(name: string): FieldReader {
     const value = this.fields[name];
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) return this.#refuse(name, 'a map');
-    return new FieldReader(value as { [field: string]: unknown }, `${this.what}.${name}`);
+    if (!isMap(value)) return this.#refuse(name, 'a map');
+    return new FieldReader(value, `${this.what}.${name}`);
   }
+}
+
+/** An image's integers may have 256 bits; the kernel's, signed or not, have 64. */
+function isWord(value: unknown): value is bigint {
+  return typeof value === 'bigint' && value >= -(1n << 63n) && value < 1n << 64n;
+}
+
+function isMap(value: unknown): value is { [field: string]: unknown } {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array);
 }
 
 /** @throws {ProcsError} where the record is of a version that this program does not know. */
