@@ -37,6 +37,14 @@ inline uint64_t to_u64(const Napi::Value &value)
 
 inline Napi::Value from_u64(Napi::Env env, uint64_t value) { return Napi::BigInt::New(env, value); }
 
+/*
+ * A wait for a stop may meet the end of the process instead, and takes it off the process
+ * table: its wait status is kept for waitChild(), which is owed it.
+ */
+void keep_end(pid_t pid, int status);
+/* The kept wait status, once; -1 where there is none. */
+int take_end(pid_t pid);
+
 void export_ptrace(Napi::Env env, Napi::Object exports);
 void export_process(Napi::Env env, Napi::Object exports);
 void export_descriptor(Napi::Env env, Napi::Object exports);

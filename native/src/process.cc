@@ -25,6 +25,25 @@ void check(const Napi::CallbackInfo &info, const char *call, long result)
         throw system_error(info.Env(), call, errno);
 }
 
+struct End {
+    pid_t pid;
+    int status;
+};
+
+/* The newest ones: a freeze waits for the program and for the two processes that make its twin. */
+End ends[8];
+unsigned end_count;
+
+/* What waitid(2) would have said of a wait status. */
+siginfo_t end_siginfo(pid_t pid, int status)
+{
+    siginfo_t siginfo = {};
+    siginfo.si_pid = pid;
+    siginfo.si_code = WIFEXITED(status) ? CLD_EXITED : WCOREDUMP(status) ? CLD_DUMPED : CLD_KILLED;
+    siginfo.si_status = WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status);
+    return siginfo;
+}
+
 /*
  * waitChild(pid): {kind, value, core} of what became of a child, or null.
  * Stops and continuations are reported too; an exited child is reaped. waitid(2).
@@ -32,7 +51,15 @@ void check(const Napi::CallbackInfo &info, const char *call, long result)
 Napi::Value wait_child(const Napi::CallbackInfo &info)
 {
     siginfo_t siginfo = {};
-    int got = waitid(P_PID, to_int(info[0]), &siginfo, WEXITED | WSTOPPED | WCONTINUED | WNOHANG | __WALL);
+    int pid = to_int(info[0]);
+    int got = waitid(P_PID, pid, &siginfo, WEXITED | WSTOPPED | WCONTINUED | WNOHANG | __WALL);
+    int error = errno;
+    int status = got < 0 && error == ECHILD ? take_end(pid) : -1;
+    if (status >= 0) {
+        siginfo = end_siginfo(pid, status);
+        got = 0;
+    }
+    errno = error;
     check(info, "waitid", got);
     if (siginfo.si_pid == 0)
         return info.Env().Null();
@@ -196,6 +223,20 @@ void set_core_limit_zero(const Napi::CallbackInfo &info)
 }
 
 } // namespace
+
+void keep_end(pid_t pid, int status) { ends[end_count++ % 8] = {pid, status}; }
+
+int take_end(pid_t pid)
+{
+    for (End &end : ends) {
+        if (end.pid != pid)
+            continue;
+        int status = end.status;
+        end = {};
+        return status;
+    }
+    return -1;
+}
 
 void export_process(Napi::Env env, Napi::Object exports)
 {

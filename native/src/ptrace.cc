@@ -51,8 +51,11 @@ int wait_until(pid_t tid, uint64_t deadline_us, int *status)
     uint64_t spin_end = monotonic_us() + 100;
     for (;;) {
         pid_t got = waitpid(tid, status, __WALL | WNOHANG);
-        if (got == tid)
+        if (got == tid) {
+            if (!WIFSTOPPED(*status))
+                keep_end(tid, *status);
             return 0;
+        }
         if (got < 0 && errno != EINTR)
             return -errno;
         uint64_t now = monotonic_us();
