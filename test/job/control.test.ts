@@ -132,10 +132,15 @@ t.test('a client that goes away does not cancel the checkpoint', async (t) => {
 t.test('close() delivers the answer of a checkpoint that is just done', async (t) => {
   const socket = join(workdir(t), 'c.sock');
   const big = 'x'.repeat(1_000_000);
-  const server = serveControl(socket, { checkpoint: () => Promise.resolve({ ...REPORT, name: big }), check: () => Promise.resolve([]) });
+  let hasArrived = false;
+  const checkpoint = (): Promise<CheckpointReport> => {
+    hasArrived = true;
+    return Promise.resolve({ ...REPORT, name: big });
+  };
+  const server = serveControl(socket, { checkpoint, check: () => Promise.resolve([]) });
   await server.ready;
   const asked = requestCheckpoint({ pid: process.pid, name: 'sim', socket }, { stop: true });
-  await delay(5);
+  await until('the request has arrived', () => hasArrived);
   await Promise.all([server.close(), server.close()]);
   t.equal((await asked).name.length, big.length);
   t.notOk(fs.existsSync(socket), 'and removes the socket');
