@@ -169,16 +169,17 @@ function captureDescriptors(frozen: Frozen, files: FileTable): Record_[] {
   }
   for (const description of open) {
     const fds = description.descriptors.map(({ fd }) => fd);
-    frozen.refuse({ where: descriptorText(fds), ...nameUnknown(description), ...(isInherited(description) ? { remedy: `the program was given it: start procs with ${fds.map((fd) => `${fd}>&-`).join(' ')}` } : {}) });
+    frozen.refuse({ where: descriptorText(fds), ...nameUnknown(description), ...(isInherited(frozen.raw.pid, description) ? { remedy: `the program was given it: start procs with ${fds.map((fd) => `${fd}>&-`).join(' ')}` } : {}) });
   }
   return records;
 }
 
 /** Whether the supervisor was given the same: a descriptor that a shell or a scheduler has left open. */
-function isInherited(description: OpenDescription): boolean {
+function isInherited(pid: number, description: OpenDescription): boolean {
   return description.descriptors.some(({ fd, link }) => {
     try {
-      return fd > 2 && readlinkSync(`/proc/self/fd/${fd}`, 'latin1') === link;
+      // The links of anonymous inodes are all alike.
+      return fd > 2 && readlinkSync(`/proc/self/fd/${fd}`, 'latin1') === link && native.sameFile(pid, fd, process.pid, fd);
     } catch {
       return false;
     }
