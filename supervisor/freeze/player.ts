@@ -8,7 +8,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ProcsError } from '../errors.js';
-import { MAP_ANONYMOUS, MAP_PRIVATE, NT_PRSTATUS, PTRACE_EVENT_CLONE, PTRACE_EVENT_FORK, PROT_EXEC, PROT_READ, PROT_WRITE, errnoText } from '../linux.js';
+import { MAP_ANONYMOUS, MAP_PRIVATE, NT_PRSTATUS, PTRACE_EVENT_CLONE, PTRACE_EVENT_FORK, PROT_EXEC, PROT_READ, PROT_WRITE, SIGNAL, errnoText, signalName } from '../linux.js';
 import { type Address, native, packageRoot } from '../native.js';
 import type { Vma } from '../proc/maps.js';
 import type { Stubs } from './mend.js';
@@ -163,6 +163,10 @@ export class Player {
       }
       const event = stopEvent(status);
       if (event === 0 && isParked(thread.tid, status)) return;
+      if (event === 0 && FAULTS.has(stopSignal(status))) {
+        // Let go on, it would fault again and again. What it was doing before is put back.
+        throw new ProcsError('PROCS_ERR_TAPE', `cannot play a tape in thread ${thread.tid}: it met ${signalName(stopSignal(status))}`);
+      }
       // What was not masked and is not ours is for the program.
       if (event === 0) this.process.sendAgain.add(stopSignal(status));
       const child = event === PTRACE_EVENT_CLONE || event === PTRACE_EVENT_FORK ? native.ptraceEventMessage(thread.tid) : 0;
@@ -171,6 +175,9 @@ export class Player {
     }
   }
 }
+
+/** What the code of the player itself can meet. Sent by others, they are blocked while it plays. */
+const FAULTS: ReadonlySet<number> = new Set([SIGNAL.SIGSEGV, SIGNAL.SIGBUS, SIGNAL.SIGILL, SIGNAL.SIGFPE, SIGNAL.SIGTRAP]);
 
 /** All signals but the one that ends a tape: what is blocked while the player runs in a thread. */
 const MASK_WHILE_PLAYING = BigInt.asUintN(64, ~(1n << BigInt(TAPE_STOP_SIGNAL - 1)));
