@@ -58,6 +58,8 @@ export class Supervisor implements JobControl {
   #outcome: Outcome | undefined;
   /** The program is being ended by us. */
   #stopping = false;
+  /** It was killed meanwhile: by us, if the checkpoint succeeds. */
+  #endWhileStopping: Outcome | undefined;
   #ended: (() => void) | undefined;
   #registration: JobRegistration | undefined;
   #control: ControlServer | undefined;
@@ -194,7 +196,10 @@ export class Supervisor implements JobControl {
       const change = native.waitChild(charge.pid);
       if (change === null) break;
       if (change.kind === 'exited') this.#outcome = { kind: 'exited', status: change.value };
-      else if (change.kind === 'killed' && this.#stopping) return;
+      else if (change.kind === 'killed' && this.#stopping) {
+        this.#endWhileStopping = { kind: 'killed', signal: change.value };
+        return;
+      }
       else if (change.kind === 'killed') this.#outcome = { kind: 'killed', signal: change.value };
       else if (change.kind === 'stopped' && STOPS.has(change.value)) native.sendSignal(process.pid, 0, SIGSTOP);
       if (this.#outcome !== undefined) {
@@ -227,7 +232,11 @@ export class Supervisor implements JobControl {
         }
       } catch (error) {
         this.#stopping = false;
-        request.reject(error);
+        if (this.#endWhileStopping !== undefined) {
+          this.#outcome = this.#endWhileStopping;
+          this.#ended?.();
+        }
+        request.reject(hasEnded(target.pid) ? new ProcsError('PROCS_ERR_NO_PROCESS', `cannot checkpoint ${this.options.name}: it has ended meanwhile`, { cause: error }) : error);
       }
     }
   }
@@ -285,5 +294,14 @@ export class Supervisor implements JobControl {
   #complain(error: unknown): void {
     const remedy = error instanceof ProcsError && error.remedy !== undefined ? `\n       ${error.remedy}` : '';
     process.stderr.write(`procs: ${messageOf(error)}${remedy}\n`);
+  }
+}
+
+/** Whatever a checkpoint has met then (a file of /proc is missing, a thread is gone), this is the reason. */
+function hasEnded(pid: number): boolean {
+  try {
+    return /^[ZX]$/.test(parseStat(readText(`/proc/${pid}/stat`)).state);
+  } catch {
+    return true;
   }
 }
