@@ -8,7 +8,7 @@ import { ProcsError } from '../errors.js';
 import { CLOCK_BOOTTIME, CLOCK_MONOTONIC } from '../linux.js';
 import { native } from '../native.js';
 import { field, parseFields } from '../proc/status.js';
-import type { Isolation } from './compile.js';
+import type { Isolation } from './plan.js';
 import { AGENT_PATH } from './launch.js';
 
 const CAP_SYS_ADMIN = 21n;
