@@ -19,7 +19,13 @@ export function describeMachine(directory) {
     fileSystem: FILE_SYSTEMS.get(statfsSync(directory).type) ?? 'unknown',
     user: process.getuid() === 0 ? 'root' : 'an ordinary user',
     load: loadavg()[0],
+    scheduling: schedulingOf(),
   };
+}
+
+/** 0: SCHED_OTHER; proc_pid_stat(5), field 41. */
+function schedulingOf() {
+  return Number(readFileSync('/proc/self/stat', 'latin1').split(') ')[1].split(' ')[38]);
 }
 
 export function machineText(machine) {
@@ -30,6 +36,7 @@ export function machineText(machine) {
     `Node ${machine.node}`,
     `images on ${machine.fileSystem}`,
     `as ${machine.user}`,
+    ...(machine.scheduling === 0 ? [] : ['at real-time priority']),
     `load ${machine.load.toFixed(1)} before`,
   ].join(', ');
 }
