@@ -2,7 +2,6 @@
 import { chmodSync, copyFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { t } from 'tap';
-import type { ProcsError } from '../../supervisor/errors.js';
 import { field, innermostId, parseFields, parseStat, parseTimers } from '../../supervisor/proc/status.js';
 import { currentUser, spawnAs, workdir } from '../harness.js';
 
@@ -41,8 +40,8 @@ t.test('parseStat() of a process with a name that looks like fields', async (t) 
 
 t.test('parseStat() wants 51 fields and says how many there are', (t) => {
   const short = AFTER_NAME.split(' ').slice(0, 42).join(' ');
-  t.throws(() => parseStat(`4121 (cat) ${short}\n`), { code: 'PROCS_ERR_PROC_FORMAT', message: /44 fields/ } as unknown as Partial<ProcsError>);
-  t.throws(() => parseStat(''), { code: 'PROCS_ERR_PROC_FORMAT' } as Partial<ProcsError>);
+  t.throws(() => parseStat(`4121 (cat) ${short}\n`), { code: 'PROCS_ERR_PROC_FORMAT', message: /44 fields/ });
+  t.throws(() => parseStat(''), { code: 'PROCS_ERR_PROC_FORMAT' });
   t.end();
 });
 
@@ -66,7 +65,7 @@ t.test('parseFields() splits at the first colon and trims', (t) => {
   t.equal(field(fields, 'CapEff'), '000001ffffffffff');
   t.equal(innermostId(field(fields, 'NSpid')), 1);
   t.equal(innermostId('4121'), 4121);
-  t.throws(() => field(fields, 'NoNewPrivs'), { code: 'PROCS_ERR_PROC_FORMAT', message: /NoNewPrivs/ } as unknown as Partial<ProcsError>);
+  t.throws(() => field(fields, 'NoNewPrivs'), { code: 'PROCS_ERR_PROC_FORMAT', message: /NoNewPrivs/ });
   t.end();
 });
 
@@ -107,7 +106,7 @@ ClockID: 9
 });
 
 t.test('parseTimers() refuses what it does not understand', (t) => {
-  const refused = { code: 'PROCS_ERR_PROC_FORMAT' } as Partial<ProcsError>;
+  const refused = { code: 'PROCS_ERR_PROC_FORMAT' };
   t.throws(() => parseTimers('ID: 0\nsignal: 10/0\nnotify: carrier-pigeon\nClockID: 1\n'), refused);
   t.throws(() => parseTimers('ID: 0\nsignal: 10\nnotify: signal/pid.1\nClockID: 1\n'), refused);
   t.throws(() => parseTimers('ID: 0\nsignal: 10/zz\nnotify: signal/pid.1\nClockID: 1\n'), refused, 'a value that is not hexadecimal');

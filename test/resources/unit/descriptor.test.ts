@@ -3,7 +3,6 @@ import { closeSync, openSync, readFileSync, readlinkSync, statSync, writeFileSyn
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { t } from 'tap';
-import type { ProcsError } from '../../../supervisor/errors.js';
 import { native } from '../../../supervisor/native.js';
 import { type OpenDescription, descriptorFields, descriptorText, groupDescriptors, nameUnknown, place } from '../../../supervisor/resources/descriptor.js';
 import { deviceText } from '../../../supervisor/resources/device.js';
@@ -133,7 +132,7 @@ t.test('locks that cannot be taken again are refused by name', (t) => {
 
 t.test('a lock of an image is unproven', (t) => {
   for (const line of ['', 'garbage', LOCK.lease, 'lock:\t1: POSIX  ADVISORY  WRITE 1 fe:00:1 0 zzz', 'lock:\t1: POSIX  ADVISORY  WRITE 1 fe:00:1 x 5', `${LOCK.posix} more`]) {
-    t.throws(() => restoreLock(new Tape(), 3, '/f', line), { code: 'PROCS_ERR_IMAGE_FORMAT' } as Partial<ProcsError>, line);
+    t.throws(() => restoreLock(new Tape(), 3, '/f', line), { code: 'PROCS_ERR_IMAGE_FORMAT' }, line);
   }
   t.doesNotThrow(() => restoreLock(new Tape(), 3, '/f', `lock:\t1: POSIX  ADVISORY  WRITE 1 fe:00:1 ${'9'.repeat(40)} ${'9'.repeat(41)}`), 'numbers beyond 64 bits: the kernel judges what is left of them');
   t.end();
