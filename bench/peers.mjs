@@ -34,7 +34,7 @@ async function whyNotByTrial(tool) {
     return undefined;
   } catch (error) {
     const lines = error.message.trim().split('\n').map((line) => line.trim()).filter(Boolean);
-    const errors = lines.filter((line) => /error/i.test(line)).map((line) => line.replace(/^Error \([^)]*\): /, ''));
+    const errors = lines.filter((line) => /error/i.test(line) && !line.endsWith('exited, status=1')).map((line) => line.replace(/^Error \([^)]*\): /, ''));
     return (errors.length > 0 ? errors.slice(0, 3) : lines.slice(-1)).join('; ');
   } finally {
     rmSync(directory, { recursive: true, force: true });
