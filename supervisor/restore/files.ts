@@ -48,9 +48,9 @@ export class PreparedFiles {
 /** @throws {ProcsError} `PROCS_ERR_FILE_CHANGED` naming every file that is not as it must be; nothing was touched then. */
 export async function prepareFiles(options: PrepareOptions): Promise<PreparedFiles> {
   const wrong: string[] = [];
-  if (statSync(pathBytes(options.directory), { throwIfNoEntry: false })?.isDirectory() !== true) wrong.push(`${pathText(options.directory)}, its working directory, is missing`);
+  if (!isDirectory(options.directory)) wrong.push(`${pathText(options.directory)}, its working directory, is missing`);
   for (const file of options.files) {
-    const reason = await whatIsWrong(file, options.policy);
+    const reason = await whatIsWrong(file, options.policy).catch((error: unknown) => `cannot be examined (${errnoName(error) ?? messageOf(error)})`);
     if (reason !== undefined) wrong.push(`${pathText(file.path)} ${reason}`);
   }
   if (wrong.length > 0) {
@@ -73,14 +73,25 @@ export async function prepareFiles(options: PrepareOptions): Promise<PreparedFil
   }
 }
 
+function isDirectory(path: string): boolean {
+  try {
+    return statSync(pathBytes(path)).isDirectory();
+  } catch {
+    return false;
+  }
+}
+
 async function whatIsWrong(file: FileObject, policy: PrepareOptions['policy']): Promise<string | undefined> {
-  if (file.type !== 'path' || file.space !== undefined) return undefined;
+  const isWhole = file.space !== undefined && file.patches.length === 0;
+  if (file.type !== 'path' || isWhole) return undefined;
   const stat = statSync(pathBytes(file.path), { bigint: true, throwIfNoEntry: false });
   if (stat === undefined) return 'is missing';
   if (policy === 'keep' || !stat.isFile()) return undefined;
   if (!file.written && file.patches.length === 0) return changedSince(file);
   if (stat.ino !== file.ino) return `has been replaced by another file (inode ${stat.ino}, it was ${file.ino})`;
   if (stat.size < file.size) return `has become shorter: ${stat.size} bytes, it had ${file.size} at the checkpoint`;
+  // What is mapped shared goes on changing without a descriptor, so what it held is no proof.
+  if (file.patches.length > 0) return undefined;
   const fd = openSync(pathBytes(file.path), 'r');
   try {
     for (const check of file.checks) {
@@ -135,6 +146,8 @@ function copyForClone(file: FileObject, cloneName: string, prepared: PreparedFil
           closeSync(original);
         }
       }
+      // Pages of zeros are not stored, and the last one may be such.
+      ftruncateSync(copy, Number(file.size));
       for (const range of file.patches.length > 0 ? file.patches : [{ start: 0n, end: file.size }]) fillFrom(file, copy, options, range);
     } finally {
       closeSync(copy);
@@ -233,15 +246,22 @@ function freeName(name: (number: number) => string): string {
 
 /** A memfd, shared anonymous memory, or a file that had been deleted. @returns a descriptor for reading and writing. */
 function remake(file: FileObject, options: PrepareOptions): number {
-  const fd = file.type === 'deleted' ? makeDeleted(file) : native.memfd(file.path.slice(0, 249), MFD_CLOEXEC | (file.seals === 0 ? 0 : MFD_ALLOW_SEALING));
+  // One that may never be sealed has the seal F_SEAL_SEAL; seals are set when the program has it open (memfd_create(2)).
+  const fd = file.type === 'deleted' ? makeDeleted(file) : native.memfd(memfdName(file), MFD_CLOEXEC | MFD_ALLOW_SEALING);
   try {
-    if (file.type === 'memfd' && file.seals === 0) fchmodSync(fd, file.mode & 0o777 || 0o777);
+    if (file.type === 'memfd') fchmodSync(fd, file.mode & 0o777 || 0o777);
     fill(file, fd, options);
     return fd;
   } catch (error) {
     closeSync(fd);
     throw error;
   }
+}
+
+/** At most 249 bytes, as the program gave it; a name that is no UTF-8 cannot be given again. */
+function memfdName(file: FileObject): string {
+  const name = pathText(file.path);
+  return Buffer.byteLength(name) <= 249 ? name : name.replace(/[^ -~]/g, '?').slice(0, 249);
 }
 
 /** Where it was, or where else one may write. */

@@ -34,7 +34,7 @@ t.test('findHole() keeps a distance from every mapping', (t) => {
 
 t.test('findHole() says so where there is none', (t) => {
   t.throws(() => findHole([{ start: 4096n, end: 0x7fff_ffff_f000n }], 4096), { code: 'PROCS_ERR_MACHINE', message: /no hole of 4096 bytes/ });
-  t.throws(() => findHole([], Number(100n * TIB)), { code: 'PROCS_ERR_MACHINE' }, 'the agent stands in the middle');
+  t.throws(() => findHole([], Number(100n * TIB)), { code: 'PROCS_ERR_MACHINE' }, 'the end of memory is in the way');
   t.end();
 });
 
