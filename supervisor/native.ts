@@ -87,7 +87,8 @@ export interface Native {
   ptraceSyscall(tid: number): void;
   ptraceInterrupt(tid: number): void;
   ptraceSetOptions(tid: number, options: bigint): void;
-  ptraceDetach(tids: Int32Array): void;
+  /** Each runs on with its signal, 0 for none: one whose delivery it was stopped at is delivered as it is. */
+  ptraceDetach(tids: Int32Array, signals?: Int32Array): void;
   ptraceEventMessage(tid: number): number;
   getRegisterSet(tid: number, type: number): Buffer;
   setRegisterSet(tid: number, type: number, bytes: Uint8Array): void;

@@ -156,12 +156,14 @@ void set_options(const Napi::CallbackInfo &info)
     check(info, "PTRACE_SETOPTIONS", trace(PTRACE_SETOPTIONS, to_int(info[0]), 0, to_u64(info[1])));
 }
 
-/* detach(tids: Int32Array): the threads run on; one that is gone meanwhile is no error. */
+/* detach(tids: Int32Array, signals?: Int32Array): the threads run on, each with its signal; one that is gone meanwhile is no error. */
 void detach(const Napi::CallbackInfo &info)
 {
     auto tids = info[0].As<Napi::Int32Array>();
+    bool has_signals = info.Length() > 1 && info[1].IsTypedArray();
+    auto signals = has_signals ? info[1].As<Napi::Int32Array>() : tids;
     for (size_t i = 0; i < tids.ElementLength(); i++)
-        trace(PTRACE_DETACH, tids[i], 0, 0);
+        trace(PTRACE_DETACH, tids[i], 0, has_signals ? signals[i] : 0);
 }
 
 Napi::Value event_message(const Napi::CallbackInfo &info)

@@ -130,8 +130,11 @@ export class Player {
       eflags: 0x202n, // interrupts on, direction forward, no single step
     };
     native.setRegisterSet(thread.tid, NT_PRSTATUS, withRegisters(thread.registers, start));
-    this.#run(thread, onChild);
+    const wasPrivate = hasStopSignal(native.peekSignals(thread.tid, false));
+    const { tookOther } = this.#run(thread, onChild);
     settle(thread);
+    // The signal that ends a tape is the program's too, and may have been waiting, blocked: it waits on.
+    if (tookOther) native.sendSignal(this.process.pid, wasPrivate ? thread.tid : 0, TAPE_STOP_SIGNAL);
 
     const after = native.readMemory(this.process.pid, header, bytes.length);
     if (after.readUInt32LE(TAPE_HEADER.failed) !== 0) {
@@ -154,7 +157,8 @@ export class Player {
     remoteCall(this.process.leader, at, SYSCALL.munmap, [this.region.base, BigInt(this.region.size)]);
   }
 
-  #run(thread: StoppedThread, onChild: ((pid: number) => void) | undefined): void {
+  #run(thread: StoppedThread, onChild: ((pid: number) => void) | undefined): { tookOther: boolean } {
+    let tookOther = false;
     native.ptraceCont(thread.tid, 0);
     for (;;) {
       const status = native.waitStop(thread.tid, PLAY_TIMEOUT_MS);
@@ -162,13 +166,14 @@ export class Player {
         throw new ProcsError('PROCS_ERR_PTRACE', `cannot play a tape in thread ${thread.tid}: it is ${statusText(status)}`);
       }
       const event = stopEvent(status);
-      if (event === 0 && isParked(thread.tid, status)) return;
+      if (event === 0 && isParked(thread.tid, status)) return { tookOther };
       if (event === 0 && FAULTS.has(stopSignal(status))) {
         // Let go on, it would fault again and again. What it was doing before is put back.
         throw new ProcsError('PROCS_ERR_TAPE', `cannot play a tape in thread ${thread.tid}: it met ${signalName(stopSignal(status))}`);
       }
-      // What was not masked and is not ours is for the program.
-      if (event === 0) this.process.sendAgain.add(stopSignal(status));
+      // What was not masked and is not ours is for the program. A stop would come again at once: it waits for the thaw.
+      if (event === 0 && stopSignal(status) === TAPE_STOP_SIGNAL) tookOther = true;
+      else if (event === 0) this.process.sendAgain.add(stopSignal(status));
       const child = event === PTRACE_EVENT_CLONE || event === PTRACE_EVENT_FORK ? native.ptraceEventMessage(thread.tid) : 0;
       native.ptraceCont(thread.tid, 0);
       if (child !== 0) onChild?.(child);
@@ -181,6 +186,12 @@ const FAULTS: ReadonlySet<number> = new Set([SIGNAL.SIGSEGV, SIGNAL.SIGBUS, SIGN
 
 /** All signals but the one that ends a tape: what is blocked while the player runs in a thread. */
 const MASK_WHILE_PLAYING = BigInt.asUintN(64, ~(1n << BigInt(TAPE_STOP_SIGNAL - 1)));
+
+/** Whether it is among pending signals: siginfo_t, 128 bytes each, the number first. */
+function hasStopSignal(pending: Buffer): boolean {
+  for (let at = 0; at < pending.length; at += 128) if (pending.readInt32LE(at) === TAPE_STOP_SIGNAL) return true;
+  return false;
+}
 
 /** Whether a thread has come to the end of its tape (struct siginfo: si_code at 8, si_value at 24). */
 export function isParked(tid: number, status: number): boolean {

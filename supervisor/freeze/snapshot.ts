@@ -12,7 +12,7 @@ import { type OpenDescription, descriptorText, groupDescriptors, nameUnknown } f
 import { FileTable } from '../resources/file.js';
 import { DESCRIPTOR_KINDS } from '../resources/index.js';
 import { captureSharedMemory, sourcesNotForked } from '../resources/memory.js';
-import { refuseProcess } from '../resources/process.js';
+import { refuseEntry, refuseProcess } from '../resources/process.js';
 import type { RawDescriptor, RawProcess, RawStat } from '../resources/raw.js';
 import type { Record_ } from '../resources/record.js';
 import type { Frozen, PageSource, Reason } from '../resources/resource.js';
@@ -89,6 +89,8 @@ export function takeSnapshot(options: SnapshotOptions): Snapshot {
     stopped = StoppedProcess.stop(options.pid);
     const process = stopped;
     options.waits.freeze();
+    const forbidden = refuseEntry(statusTexts(stopped));
+    if (forbidden.length > 0) throw new RefusedError(options.pid, forbidden);
     const { player, vmas } = enter(stopped, options.region);
     const raw = askAndMend(stopped, player, vmas, options.waits);
     const files = new FileTable();
@@ -122,6 +124,10 @@ export function takeSnapshot(options: SnapshotOptions): Snapshot {
   }
 }
 
+function statusTexts(stopped: StoppedProcess): string[] {
+  return stopped.threads.map(({ tid }) => readText(`/proc/${stopped.pid}/task/${tid}/status`));
+}
+
 /** The player, and the memory map with it in it: a new mapping may have been merged with a neighbour. */
 function enter(stopped: StoppedProcess, region: PlayerRegion | undefined): { player: Player; vmas: Vma[] } {
   const read = (): Vma[] => parseMaps(readText(`/proc/${stopped.pid}/maps`));
@@ -143,6 +149,8 @@ export function findReasons(options: Omit<SnapshotOptions, 'hold'>): Reason[] {
   const held: number[] = [];
   try {
     using stopped = StoppedProcess.stop(options.pid);
+    const forbidden = refuseEntry(statusTexts(stopped));
+    if (forbidden.length > 0) return forbidden;
     const { player, vmas } = enter(stopped, options.region);
     const raw = askAndMend(stopped, player, vmas, options.waits);
     const { frozen, reasons } = frozenView(raw, options, held);

@@ -120,7 +120,9 @@ export class StoppedProcess {
         ignoreGone(error);
       }
     }
-    native.ptraceDetach(Int32Array.from(this.threads, (thread) => thread.tid));
+    // A caught signal that no tape has queued again: the freeze has failed before.
+    const signals = Int32Array.from(this.threads, ({ caught }) => caught?.readInt32LE(0) ?? 0);
+    native.ptraceDetach(Int32Array.from(this.threads, (thread) => thread.tid), signals);
     for (const signal of this.sendAgain) native.sendSignal(this.pid, 0, signal);
   }
 

@@ -2,6 +2,7 @@
  * What belongs to the process as a whole: ids, directories, umask, limits, flags that
  * prctl(2) sets, and its clocks.
  */
+import { readFileSync, statSync } from 'node:fs';
 import {
   PR_SET_CHILD_SUBREAPER,
   PR_SET_DUMPABLE,
@@ -11,12 +12,13 @@ import {
   O_WRONLY,
   AT_FDCWD,
 } from '../linux.js';
+import { parseMaps } from '../proc/maps.js';
 import { pathBytes, pathText } from '../proc/path.js';
 import { field, innermostId, parseFields } from '../proc/status.js';
 import type { Tape } from '../tape/tape.js';
 import type { RawProcess } from './raw.js';
 import { type Record_, readRecord } from './record.js';
-import type { Frozen } from './resource.js';
+import type { Frozen, Reason } from './resource.js';
 import { captureSettings, readSettings, restoreSettings } from './setting.js';
 
 const VERSION = 1;
@@ -51,6 +53,22 @@ export function captureProcess(raw: RawProcess): Record_ {
   };
 }
 
+/** The vDSO and its data, which are not the program's to keep, but its time comes from. vdso(7) */
+const KERNEL_AREAS = /^\[(vvar|vvar_vclock|vdso)\]$/;
+
+/**
+ * What forbids any foreign code in a process: a filter may kill it for a system call that it does not
+ * expect, strict mode does (seccomp(2)). Each thread has its own.
+ *
+ * @param statusTexts  /proc/PID/task/TID/status of its threads.
+ */
+export function refuseEntry(statusTexts: readonly string[]): Reason[] {
+  const modes = new Set(statusTexts.map((text) => field(parseFields(text), 'Seccomp')));
+  if (modes.has('1')) return [{ where: 'seccomp', what: 'strict mode, in which a process may only read, write and exit', remedy: 'run the program without its sandbox' }];
+  if (modes.has('2')) return [{ where: 'seccomp', what: 'a system call filter, which an ordinary user cannot read', remedy: 'run the program without its sandbox' }];
+  return [];
+}
+
 /** What of the process cannot be saved. */
 export function refuseProcess(frozen: Frozen): void {
   const { raw } = frozen;
@@ -59,8 +77,15 @@ export function refuseProcess(frozen: Frozen): void {
     if (pid === '') continue;
     frozen.refuse({ where: `child ${pid}`, what: 'another process of the program', remedy: 'programs of several processes cannot be saved yet: checkpoint when its children have ended' });
   }
-  if (field(fields, 'Seccomp') === '2') {
-    frozen.refuse({ where: 'seccomp', what: 'a system call filter, which an ordinary user cannot read', remedy: 'run the program without its sandbox' });
+  const directory = statSync(pathBytes(raw.cwdLink), { bigint: true, throwIfNoEntry: false });
+  const own = statSync(`/proc/${raw.pid}/cwd`, { bigint: true });
+  if (directory?.ino !== own.ino || directory.dev !== own.dev) {
+    frozen.refuse({ where: 'working directory', what: `${pathText(raw.cwdLink)}, which is no longer there`, remedy: 'have the program change to a directory that exists' });
+  }
+  const kernelAreas = parseMaps(readFileSync('/proc/self/maps', 'latin1')).filter(({ name }) => KERNEL_AREAS.test(name));
+  for (const { name, start, end } of kernelAreas) {
+    const length = raw.vmas.filter((vma) => vma.name === name).reduce((sum, vma) => sum + (vma.end - vma.start), 0n);
+    if (length !== end - start) frozen.refuse({ where: 'memory', what: `the kernel's ${name} has been unmapped`, remedy: 'keep it mapped' });
   }
   if (raw.rootLink !== '/' && raw.rootLink !== '') {
     frozen.refuse({ where: 'root directory', what: `a root directory of its own, ${pathText(raw.rootLink)}`, remedy: 'run procs inside that root' });
