@@ -80,6 +80,7 @@ const KILL_TIMEOUT_MS = 60_000;
 const NOBODY = 65534;
 
 const native = await becomeSubreaper();
+keepDescriptorsToItself();
 
 /** A test program's path, as the given user sees it. */
 export function program(name: string, user: User = currentUser()): string {
@@ -376,4 +377,19 @@ function newestTime(path: string): number {
   const stat = statSync(path);
   if (!stat.isDirectory()) return stat.mtimeMs;
   return Math.max(stat.mtimeMs, ...readdirSync(path).map((name) => newestTime(join(path, name))));
+}
+
+/**
+ * Terminals and job runners leave descriptors open in whatever they start. A program under procs would
+ * inherit them, and a checkpoint refuses what comes from outside.
+ */
+function keepDescriptorsToItself(): void {
+  const [F_SETFD, FD_CLOEXEC] = [2, 1];
+  for (const fd of readdirSync('/proc/self/fd').map(Number)) {
+    try {
+      if (fd > 2) native?.fcntl(fd, F_SETFD, FD_CLOEXEC);
+    } catch {
+      // The one that the directory was read with.
+    }
+  }
 }

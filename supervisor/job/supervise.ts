@@ -201,7 +201,7 @@ export class Supervisor implements JobControl {
         return;
       }
       else if (change.kind === 'killed') this.#outcome = { kind: 'killed', signal: change.value };
-      else if (change.kind === 'stopped' && STOPS.has(change.value)) native.sendSignal(process.pid, 0, SIGSTOP);
+      else if (change.kind === 'stopped' && STOPS.has(change.value)) stopToo(change.value);
       if (this.#outcome !== undefined) {
         this.#ended?.();
         return;
@@ -304,4 +304,11 @@ function hasEnded(pid: number): boolean {
   } catch {
     return true;
   }
+}
+
+/** Stops procs as the program was stopped: a shell tells by the signal who has done it. */
+function stopToo(signal: number): void {
+  if (signal === SIGSTOP) return native.sendSignal(process.pid, 0, signal);
+  native.dieOfSignal(signal);
+  native.watchSignals(PASSED_ON.filter((one) => one === signal));
 }
