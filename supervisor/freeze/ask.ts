@@ -24,6 +24,7 @@ import {
   PR_GET_TID_ADDRESS,
   PR_GET_TIMERSLACK,
   SIGNAL,
+  SIGINFO_SIZE,
   SIGNAL_COUNT,
 } from '../linux.js';
 import { native } from '../native.js';
@@ -31,6 +32,7 @@ import { type Vma, parseMaps, withoutRange } from '../proc/maps.js';
 import { parseFields, parseStat, parseTimers } from '../proc/status.js';
 import type { RawDescriptor, RawProcess, RawStat, RawThread } from '../resources/raw.js';
 import { SETTINGS } from '../resources/setting.js';
+import { signalsOf } from '../resources/thread.js';
 import { type DataRef, PAGE_SIZE, type Slot, Tape } from '../tape/tape.js';
 import type { Played, Player } from './player.js';
 import type { StoppedProcess, StoppedThread } from './stopped.js';
@@ -39,6 +41,8 @@ import type { WaitTimes } from './waiting.js';
 const SIGACTION_SIZE = 32;
 const ITIMERVAL_SIZE = 32;
 const EAGAIN = 11n;
+/** The kernel's first realtime signal; glibc keeps some for itself. */
+const SIGRTMIN = 32;
 
 /** Everything about the process and its threads. */
 export function ask(stopped: StoppedProcess, player: Player, vmas: readonly Vma[], waits: WaitTimes): RawProcess {
@@ -246,15 +250,27 @@ function askThread(tape: Tape): ThreadQuestions {
   return { alternateStack, clearChildTid, timerSlack, parentDeathSignal, ioPriority };
 }
 
+/** So many fit a tape. The order of more than these is lost with one that was caught. */
+const MOST_BEHIND = 256;
+
 /**
  * Gives back a signal whose delivery the stop interrupted. Sent by the thread to
- * itself, so that any siginfo is permitted; rt_tgsigqueueinfo(2).
+ * itself, so that any siginfo is permitted; rt_tgsigqueueinfo(2). It was the first of
+ * its queue, and realtime signals keep their order: those behind it are taken out and
+ * queued behind it again. The thread blocks all signals meanwhile.
  */
 function requeue(tape: Tape, stopped: StoppedProcess, thread: StoppedThread, caught: Buffer): void {
   const status = parseFields(readText(`/proc/${stopped.pid}/task/${thread.tid}/status`));
   const innermost = (name: string): number => Number((status.get(name) ?? '0').split(/\s+/).at(-1));
   const signal = caught.readInt32LE(0);
-  tape.call('give back a caught signal', 'rt_tgsigqueueinfo', [innermost('NStgid'), innermost('NSpid'), signal, tape.data(caught)]);
+  const ids = [innermost('NStgid'), innermost('NSpid'), signal];
+  const count = signal < SIGRTMIN ? 0 : signalsOf(native.peekSignals(thread.tid, false)).filter((info) => info.readInt32LE(0) === signal).length;
+  const behind = Array.from({ length: count > MOST_BEHIND ? 0 : count }, () => {
+    const info = tape.reserve(SIGINFO_SIZE);
+    tape.call('take a signal behind one that was caught', 'rt_sigtimedwait', [tape.words([1n << BigInt(signal - 1)]), info, tape.words([0, 0]), 8], { want: signal });
+    return info;
+  });
+  for (const info of [tape.data(caught), ...behind]) tape.call('give back a caught signal', 'rt_tgsigqueueinfo', [...ids, info]);
   thread.caught = undefined;
 }
 
