@@ -171,6 +171,7 @@ t.test('a supervisor that is killed meanwhile is a clear error', async (t) => {
   await other.waitStdout(/asked/);
   other.kill('SIGKILL');
   t.match(await asked, { code: 'PROCS_ERR_NO_JOB', exit: 75, message: `the supervisor of sim (process ${other.pid}) ended before the checkpoint was durable` });
+  await other.exit; // a dying process still takes connections
   await t.rejects(requestCheck(address), { code: 'PROCS_ERR_NO_JOB', exit: 66 }, 'its socket is there, and nobody answers');
 });
 
