@@ -74,7 +74,7 @@ export interface Finished extends Exit {
   readonly stderr: string;
 }
 
-const DEFAULT_TIMEOUT_MS = 30_000;
+const DEFAULT_TIMEOUT_MS = 120_000;
 /** On a machine with much else to do, the kernel takes its time to end a process. */
 const KILL_TIMEOUT_MS = 60_000;
 const NOBODY = 65534;
