@@ -161,7 +161,7 @@ export function spawnAs(t: Test, user: User, argv: readonly string[], options: R
 
   const stdout = collect(child, 'stdout', timeoutMs);
   const stderr = collect(child, 'stderr', timeoutMs);
-  if (child.pid !== undefined) live.add(child.pid);
+  if (child.pid !== undefined) live.set(child.pid, readStat(child.pid)?.started ?? '');
   t.teardown(async () => {
     if (child.pid !== undefined) await killTree(child.pid);
     child.stdin?.destroy();
@@ -226,8 +226,8 @@ export function isAlive(pid: number): boolean {
   return stat !== undefined && stat.state !== 'Z';
 }
 
-// Processes started by this file's tests, of which some may have left orphans to us.
-const live = new Set<number>();
+// Processes started by this file's tests, of which some may have left orphans to us, with their start times.
+const live = new Map<number, string>();
 
 async function finish(running: Running, timeoutMs = DEFAULT_TIMEOUT_MS): Promise<Finished> {
   const timer = setTimeout(() => void killTree(running.pid), timeoutMs);
@@ -266,23 +266,37 @@ function collect(child: ChildProcess, name: 'stdout' | 'stderr', timeoutMs: numb
 }
 
 /**
- * Kills a process, its group, its descendants, and again until none is left. Orphans of it have become
- * children of this process; those that this process did not start itself are taken for them.
+ * Kills a process that a test started, its group, its descendants, and again until none is left. Orphans
+ * of it have become children of this process; those that this process did not start itself are taken for
+ * them. Process ids are used again within seconds where many tests run, so a process is known by its
+ * start time too.
  */
 async function killTree(pid: number): Promise<void> {
-  // Stopped first, so that a supervisor cannot be quicker than its killer.
-  const victims = new Set<number>();
+  const started = live.get(pid);
+  if (started === undefined) return;
+  const victims = new Map<number, string>();
+  const add = (one: number): void => {
+    const stat = readStat(one);
+    if (stat !== undefined && !victims.has(one)) victims.set(one, stat.started);
+  };
+  const remains = (one: number, since: string): boolean => readStat(one)?.started === since;
   const end = performance.now() + KILL_TIMEOUT_MS;
   for (;;) {
-    for (const one of [...treeOf(pid), ...groupOf(pid)]) victims.add(one);
-    for (const one of victims) for (const descendant of treeOf(one)) victims.add(descendant);
-    if (!isAlive(pid)) for (const orphan of orphans()) victims.add(orphan);
-    for (const victim of victims) {
-      signal(victim, 'SIGKILL');
-      if (!live.has(victim)) reap(victim);
+    const itself = readStat(pid);
+    if (itself?.started === started) for (const one of treeOf(pid)) add(one);
+    // Its id is not given to another while its group has members.
+    if (itself === undefined || itself.started === started) for (const one of groupOf(pid)) add(one);
+    for (const [one, since] of [...victims]) if (remains(one, since)) for (const descendant of treeOf(one)) add(descendant);
+    if (itself?.started !== started || itself.state === 'Z') for (const orphan of orphans()) add(orphan);
+
+    for (const [one, since] of victims) {
+      if (!remains(one, since)) victims.delete(one);
+      else signal(one, 'SIGKILL');
     }
-    if (![...victims].some((victim) => isAlive(victim) || (native && !live.has(victim) && existsSync(`/proc/${victim}`)))) break;
-    if (performance.now() > end) throw new Error(`cannot kill ${[...victims].filter(isAlive).join(', ')} within ${KILL_TIMEOUT_MS} ms`);
+    for (const [one, since] of victims) if (remains(one, since) && !live.has(one)) reap(one);
+    const left = [...victims].filter(([one, since]) => remains(one, since) && (isAlive(one) || (native && !live.has(one))));
+    if (left.length === 0) break;
+    if (performance.now() > end) throw new Error(`cannot kill ${left.map(([one]) => one).join(', ')} within ${KILL_TIMEOUT_MS} ms`);
     await delay(2);
   }
   live.delete(pid);
@@ -322,11 +336,11 @@ function signal(pid: number, name: NodeJS.Signals): void {
   }
 }
 
-function readStat(pid: number): { state: string; ppid: number; pgrp: number } | undefined {
+function readStat(pid: number): { state: string; ppid: number; pgrp: number; started: string } | undefined {
   try {
     // The command's name may hold anything, ") " included: the fields follow the last one.
     const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').replace(/^.*\) /s, '').split(' ');
-    return { state: fields[0] as string, ppid: Number(fields[1]), pgrp: Number(fields[2]) };
+    return { state: fields[0] as string, ppid: Number(fields[1]), pgrp: Number(fields[2]), started: fields[19] as string };
   } catch {
     return undefined; // ended meanwhile
   }
