@@ -6,7 +6,7 @@
  * Everything is examined before anything is touched; what is cut off or replaced is
  * kept beside.
  */
-import { closeSync, existsSync, fchmodSync, fstatSync, ftruncateSync, openSync, renameSync, statSync, unlinkSync } from 'node:fs';
+import { closeSync, existsSync, fchmodSync, fstatSync, ftruncateSync, mkdirSync, openSync, renameSync, statSync, unlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { randomBytes } from '../random.js';
@@ -81,9 +81,25 @@ function isDirectory(path: string): boolean {
   }
 }
 
+/** The image has all of its contents: they were stored, or all of it was mapped shared, as by those who keep counters there. */
+function isWhole(file: FileObject): boolean {
+  if (file.space === undefined) return false;
+  if (file.patches.length === 0) return true;
+  let end = 0n;
+  for (const patch of [...file.patches].sort((a, b) => Number(a.start - b.start))) {
+    if (patch.start > end) return false;
+    if (patch.end > end) end = patch.end;
+  }
+  return end >= file.size;
+}
+
+/** Its contents were stored at the checkpoint, not only what is mapped. */
+function isStored(file: FileObject): boolean {
+  return file.space !== undefined && file.patches.length === 0;
+}
+
 async function whatIsWrong(file: FileObject, policy: PrepareOptions['policy']): Promise<string | undefined> {
-  const isWhole = file.space !== undefined && file.patches.length === 0;
-  if (file.type !== 'path' || isWhole) return undefined;
+  if (file.type !== 'path' || (isWhole(file) && policy !== 'keep')) return undefined;
   const stat = statSync(pathBytes(file.path), { bigint: true, throwIfNoEntry: false });
   if (stat === undefined) return 'is missing';
   if (policy === 'keep' || !stat.isFile()) return undefined;
@@ -105,9 +121,14 @@ async function whatIsWrong(file: FileObject, policy: PrepareOptions['policy']): 
   return undefined;
 }
 
+/** Missing, or another stands there. */
+function isGone(file: FileObject): boolean {
+  return statSync(pathBytes(file.path), { bigint: true, throwIfNoEntry: false })?.ino !== file.ino;
+}
+
 /** A file by path: its contents where the image has them, else its length. */
 async function putBack(file: FileObject, options: PrepareOptions): Promise<void> {
-  if (file.patches.length === 0 && file.space !== undefined) {
+  if (isStored(file) || (isWhole(file) && isGone(file))) {
     await replaceContents(file, options);
     moveCompanions(file, options);
     return;
@@ -138,7 +159,7 @@ function copyForClone(file: FileObject, cloneName: string, prepared: PreparedFil
   try {
     const copy = openSync(pathBytes(path), 'wx+', file.mode & 0o7777);
     try {
-      if (file.space === undefined || file.patches.length > 0) {
+      if (!isWhole(file)) {
         const original = openSync(pathBytes(file.path), 'r');
         try {
           native.copyRange(original, 0, copy, 0, Number(file.size));
@@ -177,6 +198,7 @@ async function replaceContents(file: FileObject, options: PrepareOptions): Promi
       options.tell(`${pathText(file.path)} was put back from the image; the other file that stood there is now ${pathText(saved)}`);
     }
     const isThere = present?.ino === file.ino;
+    if (present === undefined) mkdirSync(pathBytes(dirname(file.path)), { recursive: true });
     fd = openSync(pathBytes(file.path), isThere ? 'r+' : 'wx+', file.mode & 0o7777);
     if (isThere) {
       if (await haveSameContents(fd, wanted, Number(file.size))) return;

@@ -94,7 +94,7 @@ t.test('every file that is not as it must be is named, and none is touched', asy
   for (const name of names) writeFileSync(path(name), '0123456789');
   const files = names.map((name, id) => note(path(name), { id, written: !['changed', 'touched', 'mapped'].includes(name) }));
   const index = (name: string): number => names.indexOf(name);
-  files[index('mapped')] = { ...(files[index('mapped')] as FileObject), space: 3, patches: [{ start: 0n, end: 4096n }] };
+  files[index('mapped')] = { ...(files[index('mapped')] as FileObject), space: 3, patches: [{ start: 4096n, end: 8192n }] };
   files[index('prefix')] = { ...(files[index('prefix')] as FileObject), checks: [{ offset: 0, length: 10, crc: crc32c(Buffer.from('0123456789')) }] };
   writeFileSync(path('grown'), 'more', { flag: 'a' });
   rmSync(path('missing'));
@@ -173,6 +173,19 @@ t.test('parts that were mapped shared are written back, the rest of the file is 
   t.ok(readFileSync(path('map')).equals(Buffer.concat([Buffer.alloc(PAGE, 'x'), Buffer.alloc(PAGE, 'm'), Buffer.alloc(PAGE), Buffer.alloc(PAGE, 'x')])), 'a page that is not stored is zero');
   writeFileSync(path('map'), 'short');
   await t.rejects(prepare([file]), { code: 'PROCS_ERR_FILE_CHANGED', message: /has become shorter/ });
+});
+
+t.test('a file that was mapped as a whole is made again where it is gone', async (t) => {
+  const contents = Buffer.concat([Buffer.alloc(PAGE, 'm'), Buffer.alloc(PAGE)]);
+  const { path, prepare } = begin(t, new Store().put(4, 0, contents.subarray(0, PAGE)));
+  mkdirSync(path('counters'));
+  writeFileSync(path('counters/17'), contents);
+  const file = note(path('counters/17'), { space: 4, patches: [{ start: 4096n, end: 8192n }, { start: 0n, end: 4096n }] });
+  rmSync(path('counters'), { recursive: true });
+  await t.rejects(prepare([{ ...file, patches: [{ start: 4096n, end: 8192n }] }]), { code: 'PROCS_ERR_FILE_CHANGED', message: /17 is missing/ }, 'not if a part is unknown');
+  await t.rejects(prepare([file], { policy: 'keep' }), { code: 'PROCS_ERR_FILE_CHANGED', message: /17 is missing/ });
+  (await prepare([file]))[Symbol.dispose]();
+  t.ok(readFileSync(path('counters/17')).equals(contents), 'with the directory it was in');
 });
 
 t.test('a clone writes to copies, and leaves the files themselves alone', async (t) => {
