@@ -53,6 +53,44 @@ Napi::Value same_file(const Napi::CallbackInfo &info)
     return Napi::Boolean::New(info.Env(), result == 0);
 }
 
+/* compareFile(pid1, fd1, pid2, fd2): 0 for one open file description, else -1 or 1, by which many can be sorted. kcmp(2) */
+Napi::Value compare_file(const Napi::CallbackInfo &info)
+{
+    long result = syscall(SYS_kcmp, to_int(info[0]), to_int(info[2]), KCMP_FILE, to_int(info[1]), to_int(info[3]));
+    if (result < 0)
+        throw system_error(info.Env(), "kcmp", errno);
+    return Napi::Number::New(info.Env(), result == 0 ? 0 : result == 1 ? -1 : 1);
+}
+
+/*
+ * dataRanges(fd, end): start and end of each part of a file, up to `end`, that is not a hole.
+ * One range where the file system does not tell. lseek(2), SEEK_DATA.
+ */
+Napi::Value data_ranges(const Napi::CallbackInfo &info)
+{
+    int fd = to_int(info[0]);
+    off_t end = static_cast<off_t>(to_u64(info[1]));
+    std::vector<uint64_t> ranges;
+    for (off_t at = 0; at < end;) {
+        off_t start = lseek(fd, at, SEEK_DATA);
+        if (start < 0 && errno == ENXIO)
+            break;
+        if (start < 0)
+            start = at;
+        off_t stop = lseek(fd, start, SEEK_HOLE);
+        if (stop < 0 || stop > end)
+            stop = end;
+        if (start >= stop)
+            break;
+        ranges.push_back(static_cast<uint64_t>(start));
+        ranges.push_back(static_cast<uint64_t>(stop));
+        at = stop;
+    }
+    auto result = Napi::BigUint64Array::New(info.Env(), ranges.size());
+    std::copy(ranges.begin(), ranges.end(), result.Data());
+    return result;
+}
+
 /* fcntl(fd, command, argument). */
 Napi::Value fcntl_number(const Napi::CallbackInfo &info)
 {
@@ -170,6 +208,8 @@ void export_descriptor(Napi::Env env, Napi::Object exports)
     exports.Set("pidfdOpen", Napi::Function::New(env, pidfd_open));
     exports.Set("pidfdGetfd", Napi::Function::New(env, pidfd_getfd));
     exports.Set("sameFile", Napi::Function::New(env, same_file));
+    exports.Set("compareFile", Napi::Function::New(env, compare_file));
+    exports.Set("dataRanges", Napi::Function::New(env, data_ranges));
     exports.Set("fcntl", Napi::Function::New(env, fcntl_number));
     exports.Set("pipeContents", Napi::Function::New(env, pipe_contents));
     exports.Set("memfd", Napi::Function::New(env, memfd));
