@@ -53,6 +53,8 @@ export function ask(stopped: StoppedProcess, player: Player, vmas: readonly Vma[
   const leader = threadQuestions(questions.tape, stopped, stopped.leader);
   questions.tape.end();
   const played = player.play(stopped.leader, questions.tape);
+  // What was waited for ends where the program's clocks are to go on.
+  waits.markClock();
 
   const threads = stopped.threads.map((thread) => {
     if (thread === stopped.leader) return readThread(stopped, thread, played, leader, waits);

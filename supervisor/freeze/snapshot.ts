@@ -27,6 +27,7 @@ import { ForkRefused, type PageOwner, Twin } from './twin.js';
 import type { WaitTimes } from './waiting.js';
 
 const PAGE = 4096;
+const PAGE_BYTES = BigInt(PAGE);
 
 /** Where frozen contents go: the tail of the image. */
 export interface PageSink {
@@ -88,9 +89,9 @@ export function takeSnapshot(options: SnapshotOptions): Snapshot {
   try {
     stopped = StoppedProcess.stop(options.pid);
     const process = stopped;
-    options.waits.freeze();
     const forbidden = refuseEntry(statusTexts(stopped));
     if (forbidden.length > 0) throw new RefusedError(options.pid, forbidden);
+    options.waits.markStop(stopped);
     const { player, vmas } = enter(stopped, options.region);
     const raw = askAndMend(stopped, player, vmas, options.waits);
     const files = new FileTable();
@@ -151,6 +152,7 @@ export function findReasons(options: Omit<SnapshotOptions, 'hold'>): Reason[] {
     using stopped = StoppedProcess.stop(options.pid);
     const forbidden = refuseEntry(statusTexts(stopped));
     if (forbidden.length > 0) return forbidden;
+    options.waits.markStop(stopped);
     const { player, vmas } = enter(stopped, options.region);
     const raw = askAndMend(stopped, player, vmas, options.waits);
     const { frozen, reasons } = frozenView(raw, options, held);
@@ -232,7 +234,17 @@ function frozenView(raw: RawProcess, options: Omit<SnapshotOptions, 'hold'>, hel
         sink.offset += end;
         return;
       }
-      add(native.writePagesSync({ ...writeDefaults(sink), pid: 0, sourceFd: readable, sources: BigUint64Array.from([0n, BigInt(end), 0n, BigInt(space), SELECT.ALL]) }));
+      // A hole reads as zeros, which are not stored; reading it all the same takes its time.
+      const data = native.dataRanges(readable, end);
+      const sources: bigint[] = [];
+      for (let index = 0; index < data.length; index += 2) {
+        const [start = 0n, stop = 0n] = data.subarray(index, index + 2);
+        const [from, to] = [start - (start % PAGE_BYTES), stop + (PAGE_BYTES - 1n) - ((stop + (PAGE_BYTES - 1n)) % PAGE_BYTES)];
+        const last = sources.at(-4);
+        if (last !== undefined && last >= from) sources[sources.length - 4] = to;
+        else sources.push(from, to, from, BigInt(space), SELECT.ALL);
+      }
+      if (sources.length > 0) add(native.writePagesSync({ ...writeDefaults(sink), pid: 0, sourceFd: readable, sources: BigUint64Array.from(sources) }));
     },
     storeMemory(sources, { forceMem = false } = {}) {
       if (sources.length === 0) return;

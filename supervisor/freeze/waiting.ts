@@ -12,7 +12,8 @@ import { CLOCK_MONOTONIC } from '../linux.js';
 import { native } from '../native.js';
 import { getRegister } from '../proc/registers.js';
 import { SYSCALL } from '../tape/syscalls.js';
-import { listThreads } from './stopped.js';
+import { timeoutOf } from '../resources/restart.js';
+import { type StoppedProcess, listThreads } from './stopped.js';
 
 const RESTART_SYSCALL = BigInt(SYSCALL.restart_syscall);
 
@@ -26,6 +27,8 @@ interface Earlier {
 interface Wait {
   /** Clock of the run queue, in nanoseconds, when it fell asleep. */
   readonly since: bigint;
+  /** How often it had fallen asleep. */
+  readonly switches: bigint;
   readonly processor: number;
   readonly syscall: bigint;
   readonly stackPointer: bigint;
@@ -37,7 +40,8 @@ interface Wait {
 export class WaitTimes {
   readonly #waits = new Map<number, Wait>();
   readonly #interrupted = new Map<number, Earlier>();
-  #frozenAt: bigint | undefined;
+  readonly #switches = new Map<number, bigint>();
+  #askedAt: bigint | undefined;
 
   private constructor(readonly earlier: WaitTimes | undefined) {}
 
@@ -56,9 +60,22 @@ export class WaitTimes {
     return times;
   }
 
-  /** Marks the moment of the freeze. */
-  freeze(): void {
-    this.#frozenAt = native.clockNow(CLOCK_MONOTONIC);
+  /** Called when every thread stands still, and before anything runs in it. */
+  markStop(process: StoppedProcess): void {
+    for (const { tid } of process.threads) {
+      if (!this.#waits.has(tid)) continue;
+      try {
+        const switches = voluntarySwitches(readFileSync(`/proc/${process.pid}/task/${tid}/sched`, 'latin1'));
+        if (switches !== undefined) this.#switches.set(tid, switches);
+      } catch {
+        // The thread is gone.
+      }
+    }
+  }
+
+  /** Called when the clocks of the process are read. */
+  markClock(): void {
+    this.#askedAt = native.clockNow(CLOCK_MONOTONIC);
   }
 
   #withoutPast(): WaitTimes {
@@ -77,10 +94,11 @@ export class WaitTimes {
     if (call < 0 || call === SYSCALL.restart_syscall) return undefined;
 
     const wait = this.#waits.get(tid);
-    const same = wait !== undefined && this.#frozenAt !== undefined && wait.syscall === number && wait.stackPointer === stackPointer;
+    // One switch is that of the stop. More of them: it sleeps in the same call, but in another one.
+    const same =
+      wait !== undefined && this.#askedAt !== undefined && wait.syscall === number && wait.stackPointer === stackPointer && this.#switches.get(tid) === wait.switches + 1n;
     // Just fallen asleep, after it was looked at: no time has passed yet.
-    const since = same ? (this.#frozenAt as bigint) - (wait.since - wait.offset) : 0n;
-    if (!same && this.#waits.size === 0 && !goesOn) return undefined;
+    const since = same ? (this.#askedAt as bigint) - (wait.since - wait.offset) : 0n;
     const waitedNs = (since > 0n ? since : 0n) + (goesOn ? past.waitedNs : 0n);
     this.#interrupted.set(tid, { number: call, waitedNs, stackPointer });
     return { number: call, waitedNs };
@@ -93,18 +111,35 @@ function readWait(pid: number, tid: number, offsets: Map<number, bigint | undefi
     // "NR arg1…arg6 sp pc" for a thread blocked in a call, "running" otherwise. proc_pid_syscall(5)
     const call = readFileSync(`${folder}/syscall`, 'latin1').trim().split(' ');
     if (call.length !== 9) return undefined;
-    const since = execStart(readFileSync(`${folder}/sched`, 'latin1'));
-    if (since === undefined) return undefined;
+    if (!hasTimeout(call.slice(0, 7).map(BigInt))) return undefined;
+    const sched = readFileSync(`${folder}/sched`, 'latin1');
+    const since = execStart(sched);
+    const switches = voluntarySwitches(sched);
+    if (since === undefined || switches === undefined) return undefined;
     const stat = readFileSync(`${folder}/stat`, 'latin1');
     const processor = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[36]);
     if (!offsets.has(processor)) offsets.set(processor, clockOffset(processor));
     const offset = offsets.get(processor);
     if (offset === undefined) return undefined;
-    return { since, processor, syscall: BigInt(call[0] ?? 0), stackPointer: BigInt(call[7] ?? 0), offset };
+    return { since, switches, processor, syscall: BigInt(call[0] ?? 0), stackPointer: BigInt(call[7] ?? 0), offset };
   } catch {
     // The thread is gone, or this kernel does not show it: the call is begun anew instead.
     return undefined;
   }
+}
+
+/** Whether it matters how long the call has waited. */
+function hasTimeout([number = 0n, ...args]: readonly bigint[]): boolean {
+  if (number === RESTART_SYSCALL) return true;
+  const timeout = timeoutOf(Number(number), args);
+  if (timeout === undefined) return false;
+  const value = args[timeout.argument] ?? 0n;
+  return timeout.unit === 'ms' ? BigInt.asIntN(32, value) >= 0n : value !== 0n;
+}
+
+function voluntarySwitches(text: string): bigint | undefined {
+  const match = /^nr_voluntary_switches\s*:\s*(\d+)/m.exec(text);
+  return match === null ? undefined : BigInt(match[1] ?? 0);
 }
 
 /** Milliseconds with six decimals, as nanoseconds. */
