@@ -60,6 +60,8 @@ export class Supervisor implements JobControl {
   #stopping = false;
   /** It was killed meanwhile: by us, if the checkpoint succeeds. */
   #endWhileStopping: Outcome | undefined;
+  /** The program was stopped, and procs with it. */
+  #stopped = false;
   #ended: (() => void) | undefined;
   #registration: JobRegistration | undefined;
   #control: ControlServer | undefined;
@@ -182,7 +184,11 @@ export class Supervisor implements JobControl {
   }
 
   #pass(signal: number): void {
+    const stopped = this.#stopped;
+    if (signal === SIGCONT) this.#stopped = false;
     try {
+      // A shell continues the whole group that was stopped: the program runs already, and has had its signal.
+      if (signal === SIGCONT && stopped && this.#charge !== undefined && stateOf(this.#charge.pid) !== 'T') return;
       if (this.#charge !== undefined && this.#outcome === undefined) native.sendSignal(this.#charge.pid, 0, signal);
     } catch {
       // It has just ended.
@@ -201,7 +207,10 @@ export class Supervisor implements JobControl {
         return;
       }
       else if (change.kind === 'killed') this.#outcome = { kind: 'killed', signal: change.value };
-      else if (change.kind === 'stopped' && STOPS.has(change.value)) stopToo(change.value);
+      else if (change.kind === 'stopped' && STOPS.has(change.value)) {
+        this.#stopped = true;
+        stopToo(change.value);
+      }
       if (this.#outcome !== undefined) {
         this.#ended?.();
         return;
@@ -299,10 +308,15 @@ export class Supervisor implements JobControl {
 
 /** Whatever a checkpoint has met then (a file of /proc is missing, a thread is gone), this is the reason. */
 function hasEnded(pid: number): boolean {
+  return /^[ZX]$/.test(stateOf(pid));
+}
+
+/** One letter, proc_pid_stat(5). */
+function stateOf(pid: number): string {
   try {
-    return /^[ZX]$/.test(parseStat(readText(`/proc/${pid}/stat`)).state);
+    return parseStat(readText(`/proc/${pid}/stat`)).state;
   } catch {
-    return true;
+    return 'X';
   }
 }
 
