@@ -118,7 +118,6 @@ export interface Native {
 
   pidfdOpen(pid: number): number;
   pidfdGetfd(pidfd: number, fd: number): number;
-  sameFile(pid1: number, fd1: number, pid2: number, fd2: number): boolean;
   /** 0 for one open file description, else -1 or 1: an order that many can be sorted by. */
   compareFile(pid1: number, fd1: number, pid2: number, fd2: number): number;
   /** Start and end of each part of a file, up to `end`, that is not a hole. Moves the descriptor's position. */

@@ -44,15 +44,6 @@ Napi::Value pidfd_getfd(const Napi::CallbackInfo &info)
     return number_or_throw(info, "pidfd_getfd", syscall(SYS_pidfd_getfd, to_int(info[0]), to_int(info[1]), 0));
 }
 
-/* sameFile(pid1, fd1, pid2, fd2): whether both are one open file description. kcmp(2), KCMP_FILE. */
-Napi::Value same_file(const Napi::CallbackInfo &info)
-{
-    long result = syscall(SYS_kcmp, to_int(info[0]), to_int(info[2]), KCMP_FILE, to_int(info[1]), to_int(info[3]));
-    if (result < 0)
-        throw system_error(info.Env(), "kcmp", errno);
-    return Napi::Boolean::New(info.Env(), result == 0);
-}
-
 /* compareFile(pid1, fd1, pid2, fd2): 0 for one open file description, else -1 or 1, by which many can be sorted. kcmp(2) */
 Napi::Value compare_file(const Napi::CallbackInfo &info)
 {
@@ -207,7 +198,6 @@ void export_descriptor(Napi::Env env, Napi::Object exports)
 {
     exports.Set("pidfdOpen", Napi::Function::New(env, pidfd_open));
     exports.Set("pidfdGetfd", Napi::Function::New(env, pidfd_getfd));
-    exports.Set("sameFile", Napi::Function::New(env, same_file));
     exports.Set("compareFile", Napi::Function::New(env, compare_file));
     exports.Set("dataRanges", Napi::Function::New(env, data_ranges));
     exports.Set("fcntl", Napi::Function::New(env, fcntl_number));

@@ -189,7 +189,7 @@ function isInherited(pid: number, description: OpenDescription): boolean {
   return description.descriptors.some(({ fd, link }) => {
     try {
       // The links of anonymous inodes are all alike.
-      return fd > 2 && readlinkSync(`/proc/self/fd/${fd}`, 'latin1') === link && native.sameFile(pid, fd, process.pid, fd);
+      return fd > 2 && readlinkSync(`/proc/self/fd/${fd}`, 'latin1') === link && native.compareFile(pid, fd, process.pid, fd) === 0;
     } catch {
       return false;
     }
